@@ -1,0 +1,80 @@
+use super::*;
+
+#[test]
+fn everything_python_writes_comes_back_verbatim() {
+    for text in [
+        r#"{"a": NaN, "b": -Infinity, "c": 123456789012345678901234567890}"#,
+        r#"["\ud800", "\u00e9", "é\/", 1.0, 1e400, -0]"#,
+        "[]",
+        "{}",
+        r#""x""#,
+    ] {
+        assert_eq!(parse(text).expect(text).to_text(), text);
+    }
+}
+
+#[test]
+fn malformed_text_is_refused_with_its_place() {
+    for (text, place) in [
+        ("", (1, 1)),
+        ("{", (1, 2)),
+        ("[1,]", (1, 4)),
+        ("{\"a\":1\n \"b\":2}", (2, 2)),
+        ("01", (1, 3)),
+        ("1.", (1, 3)),
+        ("\"\\x\"", (1, 2)),
+        ("\"\n\"", (1, 2)),
+        ("nul", (1, 1)),
+        ("1 2", (1, 3)),
+        ("{\"a\" 1}", (1, 6)),
+        ("\"\\u12g4\"", (1, 2)),
+    ] {
+        let error = parse(text).expect_err(text);
+        assert_eq!((error.line, error.column), place, "{text}: {error}");
+    }
+    let deep = "[".repeat(100_000);
+    assert_eq!(parse(&deep).expect_err("deep").what, "nested too deep");
+}
+
+#[test]
+fn comments_become_spaces_outside_of_strings_only() {
+    let source = "{ // one\n \"a//b\": \"#\", # two é\n \"c\\\"//\": 1 }";
+    let clean = without_comments(source);
+    assert_eq!(clean.len(), source.len());
+    let json = parse(&clean).expect("clean");
+    assert_eq!(json.member("a//b").map(|m| m.raw), Some("\"#\""));
+    assert_eq!(json.member("c\"//").map(|m| m.raw), Some("1"));
+}
+
+#[test]
+fn canonical_equality_ignores_order_and_notation() {
+    for (a, b, same) in [
+        (r#"{"a":1,"b":[1.0]}"#, r#"{"b":[1],"a":1e0}"#, true),
+        (r#"{"a":1}"#, r#"{"a":1,"b":2}"#, false),
+        (r#""\u00e9""#, r#""é""#, true),
+        (r#"{"a":1,"a":2}"#, r#"{"a":2}"#, true),
+        ("[1,2]", "[2,1]", false),
+        ("true", "1", false),
+    ] {
+        assert_eq!(parse(a).unwrap().same(&parse(b).unwrap()), same, "{a} {b}");
+    }
+}
+
+#[test]
+fn quoting_and_decoding_are_inverse() {
+    let all: String = (0..0x300).filter_map(char::from_u32).chain(['\u{1f600}', '"', '\\']).collect();
+    let quoted = quote(&all);
+    let Json::String(text) = parse(&quoted).unwrap() else { panic!("a string") };
+    assert_eq!(text.decode(), all);
+    assert_eq!(parse("\"\\ud83d\\ude00\\/\"").unwrap(), Json::String(Text { raw: "\\ud83d\\ude00\\/" }));
+    let Json::String(text) = parse("\"\\ud83d\\ude00\\/\"").unwrap() else { panic!("a string") };
+    assert_eq!(text.decode(), "\u{1f600}/");
+}
+
+#[test]
+fn the_pretty_layout_is_pythons() {
+    let mut out = String::new();
+    parse(r#"{"b":[],"a":{"y":[1,2],"x":{}}}"#).unwrap().write_pretty(0, &mut out);
+    let expected = "{\n    \"a\": {\n        \"x\": {},\n        \"y\": [\n            1,\n            2\n        ]\n    },\n    \"b\": []\n}";
+    assert_eq!(out, expected);
+}

@@ -1,0 +1,212 @@
+//! A record as JSON, the form foreign programs store: an object of field names and values.
+//!
+//! Reading folds what older or other writers stored, by the rules of the collection alone:
+//!
+//! 1. A field that is missing takes its default; `null` is nil.
+//! 2. A name under a [`LegacyRule::Drop`] is forgotten, at the top and inside the extras field.
+//! 3. Every other name that is no field (and no retired column) moves into the extras field, unless that has the name already;
+//!    a collection without extras forgets it.
+//! 4. An extras field that holds no object counts as `{}`.
+//!
+//! Folding is idempotent, and every write stores the folded form.
+
+use crate::base64;
+use crate::collection::{Collection, Field, LegacyRule};
+use crate::error::{Error, Result};
+use crate::json::{self, Json, Member};
+use crate::row::{Row, RowBuilder, RowView};
+use crate::value::{Kind, Value, ValueRef};
+
+/// Reads a JSON object as a record.
+///
+/// # Errors
+/// `invalid`, naming the field: no object, a value of another kind, a real that is not finite.
+pub fn from_json(collection: &Collection, text: &str) -> Result<Row> {
+    let parsed = json::parse(text).map_err(|e| Error::invalid(format!("expected a JSON object: {e}")))?;
+    from_parsed(collection, &parsed)
+}
+
+/// The same for a document that is parsed already, as the members of a larger one are.
+///
+/// # Errors
+/// See [`from_json`].
+pub fn from_parsed(collection: &Collection, parsed: &Json<'_>) -> Result<Row> {
+    let Json::Object(members) = parsed else {
+        return Err(Error::invalid(format!("expected a JSON object, found {}", parsed.kind())));
+    };
+    let mut builder = Row::builder(collection);
+    let mut unknown = Vec::new();
+    for member in members {
+        let name = member.name.decode();
+        match collection.position(&name) {
+            Some(at) => builder.put(at, value_of(&collection.fields[at], member)?)?,
+            None => unknown.push(member),
+        }
+    }
+    fold_into(collection, &mut builder, &unknown)?;
+    Ok(builder.build())
+}
+
+/// Folds legacy and unknown members into the extras field of a record under construction (rules 2 to 4).
+///
+/// # Errors
+/// `invalid` if the extras field's own text is not JSON.
+pub fn fold_into(collection: &Collection, builder: &mut RowBuilder<'_>, unknown: &[&Member<'_>]) -> Result<()> {
+    let Some(at) = collection.extras else { return Ok(()) };
+    let stored = builder.at(at).as_str().unwrap_or("{}").to_owned();
+    let parsed = json::parse(&stored).map_err(|e| {
+        let name = &collection.fields[at].name;
+        Error::invalid(format!("field {name}: expected JSON text: {e}")).field(name)
+    })?;
+    let (mut extras, mut changed) = match parsed {
+        Json::Object(members) => (members, builder.at(at).is_nil()),
+        _ => (Vec::new(), true),
+    };
+    let before = extras.len();
+    extras.retain(|m| rule(collection, &m.name.decode()) != Some(LegacyRule::Drop));
+    changed |= extras.len() != before;
+    for member in unknown {
+        let name = member.name.decode();
+        let retired = collection.retired.iter().any(|r| r.name == name);
+        let folded = match rule(collection, &name) {
+            Some(LegacyRule::Drop) => false,
+            Some(LegacyRule::Fold) => !matches!(member.value, Json::Null),
+            None => !retired,
+        };
+        if folded && !extras.iter().any(|m| m.name.decode() == name) {
+            extras.push((*member).clone());
+            changed = true;
+        }
+    }
+    if changed {
+        builder.put(at, Value::Json(Json::Object(extras).to_text()))?;
+    }
+    Ok(())
+}
+
+fn rule(collection: &Collection, name: &str) -> Option<LegacyRule> {
+    collection.legacy.iter().find(|l| l.name == name).map(|l| l.rule)
+}
+
+fn value_of(field: &Field, member: &Member<'_>) -> Result<Value> {
+    let wrong = || {
+        let message = format!("field {}: expected {}, found {}", field.name, field.kind, member.value.kind());
+        Err(Error::invalid(message).field(&field.name))
+    };
+    Ok(match (field.kind, &member.value) {
+        (Kind::Json, Json::Null) => Value::Nil,
+        (Kind::Json, _) => Value::Json(member.raw.to_owned()),
+        (_, Json::Null) => Value::Nil,
+        (Kind::Bool, Json::Bool(v)) => Value::Bool(*v),
+        // Python's truth values are numbers, and its SQLite stores them so.
+        (Kind::Bool, Json::Number("0")) => Value::Bool(false),
+        (Kind::Bool, Json::Number("1")) => Value::Bool(true),
+        (Kind::Int, Json::Number(raw)) => match integer(raw) {
+            Some(v) => Value::Int(v),
+            None => return wrong(),
+        },
+        (Kind::Real, Json::Number(raw)) => match raw.parse::<f64>() {
+            Ok(v) if v.is_finite() => Value::Real(v),
+            _ => return wrong(),
+        },
+        (Kind::Text, Json::String(text)) => Value::Text(text.decode().into_owned()),
+        (Kind::Blob, Json::String(text)) => match base64::decode(&text.decode()) {
+            Some(bytes) => Value::Blob(bytes),
+            None => return wrong(),
+        },
+        _ => return wrong(),
+    })
+}
+
+/// An integer of 64 bits, written as one or as a real without fraction.
+#[expect(clippy::cast_possible_truncation, reason = "the range was checked")]
+fn integer(raw: &str) -> Option<i64> {
+    const SAFE: f64 = 9_007_199_254_740_992.0;
+    raw.parse().ok().or_else(|| raw.parse::<f64>().ok().filter(|v| v.fract() == 0.0 && v.abs() <= SAFE).map(|v| v as i64))
+}
+
+/// Writes a record as a JSON object: names sorted, non-ASCII unescaped, single spaces after `,` and `:`.
+#[must_use]
+pub fn to_json(row: &RowView<'_>) -> String {
+    let mut fields: Vec<_> = row.iter().collect();
+    fields.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+    let mut out = String::from("{");
+    for (i, (field, value)) in fields.into_iter().enumerate() {
+        out.push_str(if i == 0 { "" } else { ", " });
+        json::quote_into(&field.name, &mut out);
+        out.push_str(": ");
+        write_json(value, &mut out);
+    }
+    out.push('}');
+    out
+}
+
+/// Appends one value as JSON; reals always with a point or exponent, as Python writes them.
+pub fn write_json(value: ValueRef<'_>, out: &mut String) {
+    match value {
+        ValueRef::Nil => out.push_str("null"),
+        ValueRef::Bool(v) => out.push_str(if v { "true" } else { "false" }),
+        ValueRef::Int(v) => out.push_str(&v.to_string()),
+        ValueRef::Real(v) => out.push_str(&format!("{v:?}")),
+        ValueRef::Text(v) => json::quote_into(v, out),
+        ValueRef::Blob(v) => json::quote_into(&base64::encode(v), out),
+        ValueRef::Json(v) => out.push_str(v),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collection::{Legacy, Retired};
+
+    fn collection() -> Collection {
+        let mut c =
+            Collection::new("c", 1, "id", Kind::Int).field("t", Kind::Text).field_with("r", Kind::Real, -1.0, crate::Index::None);
+        c = c.field("meta", Kind::Json).field("blob", Kind::Blob);
+        c.extras = Some(3);
+        c.legacy = vec![
+            Legacy { name: "skills".to_owned(), rule: LegacyRule::Fold },
+            Legacy { name: "messages".to_owned(), rule: LegacyRule::Drop },
+        ];
+        c.retired = vec![Retired { name: "skills".to_owned(), before: None }];
+        c
+    }
+
+    fn fold(text: &str) -> String {
+        let c = collection();
+        let once = to_json(&from_json(&c, text).expect(text).view(&c).expect("view"));
+        let twice = to_json(&from_json(&c, &once).expect("again").view(&c).expect("view"));
+        assert_eq!(once, twice, "folding is idempotent");
+        once
+    }
+
+    #[test]
+    fn unknown_and_legacy_names_fold_without_overwriting() {
+        assert_eq!(
+            fold(
+                r#"{"id": 1, "skills": ["a"], "messages": ["b"], "odd": 12345678901234567890, "meta": {"odd": 1, "messages": 2}}"#
+            ),
+            r#"{"blob": null, "id": 1, "meta": {"odd": 1, "skills": ["a"]}, "r": -1.0, "t": null}"#
+        );
+        assert_eq!(
+            fold(r#"{"id": 2.0, "t": "é\n", "meta": [1], "skills": null, "blob": "AP8="}"#),
+            r#"{"blob": "AP8=", "id": 2, "meta": {}, "r": -1.0, "t": "é\n"}"#
+        );
+    }
+
+    #[test]
+    fn a_value_of_another_kind_names_its_field() {
+        for (text, field) in [
+            (r#"{"id": "1"}"#, "id"),
+            (r#"{"id": 1.5}"#, "id"),
+            (r#"{"id": 99999999999999999999}"#, "id"),
+            (r#"{"id": 1, "r": NaN}"#, "r"),
+            (r#"{"id": 1, "r": 1e999}"#, "r"),
+            (r#"{"id": 1, "t": 5}"#, "t"),
+            (r#"{"id": 1, "blob": "!"}"#, "blob"),
+        ] {
+            let error = from_json(&collection(), text).expect_err(text);
+            assert_eq!(error.detail().field.as_deref(), Some(field), "{text}: {error}");
+        }
+    }
+}
