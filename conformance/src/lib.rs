@@ -1,0 +1,1 @@
+//! The behaviour every hivemind-host storage backend must show, as a kit of tests.

@@ -1,0 +1,1 @@
+//! A HiveMind node whose storage is a library you drop in.

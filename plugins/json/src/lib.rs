@@ -1,0 +1,1 @@
+//! Storage in the JSON files of the Python node.

@@ -1,0 +1,1 @@
+//! Storage in the SQLite database of the Python node.

@@ -1,0 +1,1 @@
+//! Typed HiveMind collections over any storage backend.

@@ -1,0 +1,3 @@
+//! Build, run and test commands of this repository.
+
+fn main() {}
