@@ -3,37 +3,42 @@
 //! A difference means: plugins in the field were built against another layout. Adding a function at the end is fine (store the new
 //! snapshot in the same commit: `UPDATE_LAYOUT=1 cargo test -p hivemind-abi --test layout`); any other difference breaks them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 
 use hivemind_abi::abi_stable::StableAbi;
+use hivemind_abi::abi_stable::std_types::utypeid::UTypeId;
 use hivemind_abi::abi_stable::type_layout::{TLField, TypeLayout};
 use hivemind_abi::vtable::{BackendBox, BackendModule_Ref, HostBox};
 
 /// Types of the standard and abi_stable libraries are covered by the exact version of abi_stable; ours are written out.
-fn walk(layout: &'static TypeLayout, seen: &mut BTreeMap<String, String>) {
-    // Two traits have a `VTable`; the module tells them apart.
-    let name = format!("{}::{}", layout.mod_path(), layout.full_type());
-    if seen.contains_key(&name) {
+#[derive(Default)]
+struct Found {
+    visited: HashSet<UTypeId>,
+    texts: BTreeMap<String, String>,
+}
+
+fn walk(layout: &'static TypeLayout, found: &mut Found) {
+    if !found.visited.insert(layout.get_utypeid()) {
         return;
     }
-    seen.insert(name.clone(), String::new());
     let mut text = String::new();
     let _ = writeln!(text, "size {} align {} repr {:?}", layout.size(), layout.alignment(), layout.repr_attr());
     let fields = layout.get_fields().map(|f| f.to_vec()).unwrap_or_default();
     for field in fields.iter().chain(&layout.phantom_fields().to_vec()) {
         let _ = writeln!(text, "  {}", line(field));
-        walk(field.layout(), seen);
+        walk(field.layout(), found);
         for function in field.function_range().iter() {
             let signature = function.to_string();
             let _ = writeln!(text, "    {}", signature.lines().next().unwrap_or_default());
             for part in parameters(&function) {
-                walk(part, seen);
+                walk(part, found);
             }
         }
     }
     if layout.package() == "hivemind-abi" {
-        seen.insert(name, text);
+        // Two traits have a `VTable`; the module tells them apart.
+        found.texts.insert(format!("{}::{}", layout.mod_path(), layout.full_type()), text);
     }
 }
 
@@ -48,12 +53,12 @@ fn parameters(function: &hivemind_abi::abi_stable::type_layout::TLFunction) -> V
 
 #[test]
 fn the_layout_is_the_stored_one() {
-    let mut seen = BTreeMap::new();
-    walk(<BackendModule_Ref as StableAbi>::LAYOUT, &mut seen);
-    walk(<BackendBox as StableAbi>::LAYOUT, &mut seen);
-    walk(<HostBox as StableAbi>::LAYOUT, &mut seen);
+    let mut all = Found::default();
+    walk(<BackendModule_Ref as StableAbi>::LAYOUT, &mut all);
+    walk(<BackendBox as StableAbi>::LAYOUT, &mut all);
+    walk(<HostBox as StableAbi>::LAYOUT, &mut all);
     let mut found = String::new();
-    for (name, text) in seen.iter().filter(|(_, text)| !text.is_empty()) {
+    for (name, text) in &all.texts {
         let _ = writeln!(found, "{name}\n{text}");
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/layout.snapshot");
