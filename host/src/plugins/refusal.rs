@@ -1,0 +1,249 @@
+//! Every reason to refuse a plugin, each with what was expected, what was found and what to do next.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Why a file is not used, or a module not found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The file it is about, if it is about one.
+    pub path: Option<PathBuf>,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// The reasons. [`Reason::code`] names each for scripts and tests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The file cannot be read.
+    Unreadable(String),
+    /// Not a shared library of any known format.
+    NotALibrary(String),
+    /// Shorter than its own headers say.
+    Truncated {
+        /// Bytes that the headers speak of.
+        expected: u64,
+        /// Bytes of the file.
+        found: u64,
+    },
+    /// For another processor or system.
+    WrongTarget {
+        /// What this host runs.
+        expected: String,
+        /// What the file is for.
+        found: String,
+    },
+    /// No manifest section.
+    NoManifest,
+    /// A manifest that cannot be understood.
+    BadManifest(String),
+    /// No entry symbol.
+    NoEntry(String),
+    /// Another major version of the ABI.
+    AbiMajor {
+        /// The host's version.
+        expected: String,
+        /// The plugin's version.
+        found: String,
+    },
+    /// Built with `panic = "abort"`.
+    PanicAbort,
+    /// A run path that is relative or depends on where the file lies.
+    RunPath(String),
+    /// Owner or mode of the file or of a folder above it.
+    Untrusted {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        found: String,
+        /// The command that mends it.
+        fix: String,
+    },
+    /// Not the pinned file.
+    NotPinned {
+        /// The pinned hash.
+        expected: String,
+        /// The file's hash.
+        found: String,
+        /// The lock file.
+        lock: PathBuf,
+    },
+    /// The lock file itself cannot be used.
+    BadLock(String),
+    /// Two files of one folder claim one name.
+    Ambiguous {
+        /// The name.
+        name: String,
+        /// The files.
+        files: Vec<PathBuf>,
+    },
+    /// No file claims the name.
+    NotFound {
+        /// The name.
+        name: String,
+        /// The closest known name, if one is close.
+        nearest: Option<String>,
+        /// The folders searched, with whether they are there.
+        searched: Vec<(PathBuf, bool)>,
+        /// Files that were refused, and why, in a line each.
+        refused: Vec<String>,
+    },
+    /// The system's loader refused it.
+    Load(String),
+    /// The layout of the ABI's types differs.
+    Layout(String),
+    /// After loading, it states another manifest than its section holds.
+    ManifestDiffers,
+    /// The settings block does not fit the plugin's schema.
+    Settings(Vec<String>),
+    /// Another open backend has the same file or address.
+    InUse {
+        /// What both want.
+        resource: String,
+        /// The module that has it.
+        holder: String,
+    },
+}
+
+impl Reason {
+    /// A stable short name.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Unreadable(_) => "unreadable",
+            Self::NotALibrary(_) => "not-a-library",
+            Self::Truncated { .. } => "truncated",
+            Self::WrongTarget { .. } => "wrong-target",
+            Self::NoManifest => "no-manifest",
+            Self::BadManifest(_) => "bad-manifest",
+            Self::NoEntry(_) => "no-entry",
+            Self::AbiMajor { .. } => "abi-major",
+            Self::PanicAbort => "panic-abort",
+            Self::RunPath(_) => "run-path",
+            Self::Untrusted { .. } => "untrusted",
+            Self::NotPinned { .. } => "not-pinned",
+            Self::BadLock(_) => "bad-lock",
+            Self::Ambiguous { .. } => "ambiguous",
+            Self::NotFound { .. } => "not-found",
+            Self::Load(_) => "load",
+            Self::Layout(_) => "layout",
+            Self::ManifestDiffers => "manifest-differs",
+            Self::Settings(_) => "settings",
+            Self::InUse { .. } => "in-use",
+        }
+    }
+
+    /// This reason for a file.
+    pub fn at(self, path: impl Into<PathBuf>) -> Refusal {
+        Refusal { path: Some(path.into()), reason: self }
+    }
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Self { path: None, reason }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.path {
+            Some(path) => write!(f, "{}: {}", path.display(), self.reason),
+            None => self.reason.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(why) => write!(f, "cannot be read: {why}; check its path and mode"),
+            Self::NotALibrary(found) => {
+                write!(f, "expected a shared library, found {found}; a plugin is the .so, .dylib or .dll its vendor ships")
+            }
+            Self::Truncated { expected, found } => write!(
+                f,
+                "expected at least {expected} bytes as its headers say, found {found}: the file was cut short; copy it again"
+            ),
+            Self::WrongTarget { expected, found } => {
+                write!(f, "expected a library for {expected}, found one for {found}; ask its vendor for the build for this system")
+            }
+            Self::NoManifest => write!(
+                f,
+                "expected a manifest section `{}`, found none: this is a library but no hivemind storage plugin; remove it from the folder",
+                hivemind_abi::manifest::SECTION
+            ),
+            Self::BadManifest(why) => write!(f, "its manifest cannot be used: {why}; ask its vendor for a mended build"),
+            Self::NoEntry(symbol) => {
+                write!(f, "expected the entry symbol {symbol}, found none; its vendor must export it with `export_backend!`")
+            }
+            Self::AbiMajor { expected, found } => {
+                let (host, plugin) = (major(expected), major(found));
+                let next = if plugin > host { "update hivemind-host" } else { "ask its vendor for a newer build" };
+                write!(f, "expected ABI {host}.x (this host has {expected}), found {found}; {next}")
+            }
+            Self::PanicAbort => write!(
+                f,
+                "expected panic strategy \"unwind\", found \"abort\", under which one bug in it would end the node; its vendor must build it with unwind"
+            ),
+            Self::RunPath(found) => write!(
+                f,
+                "its run path {found:?} is relative or depends on where the file lies, so others could slip it libraries; its vendor must link it without"
+            ),
+            Self::Untrusted { path, found, fix } => {
+                write!(f, "{} {found}, so somebody else could exchange the plugin; mend it with `{fix}`", path.display())
+            }
+            Self::NotPinned { expected, found, lock } => write!(
+                f,
+                "expected SHA-256 {expected} as pinned in {}, found {found}; if you replaced the plugin on purpose, run `hivemind-host plugins pin`, else put the pinned file back",
+                lock.display()
+            ),
+            Self::BadLock(why) => write!(f, "the lock file cannot be used: {why}; mend it, or write it anew with `hivemind-host plugins pin`"),
+            Self::Ambiguous { name, files } => {
+                let files: Vec<_> = files.iter().map(|p| p.display().to_string()).collect();
+                write!(f, "expected one plugin named {name}, found {}: {}; remove all but one", files.len(), files.join(" and "))
+            }
+            Self::NotFound { name, nearest, searched, refused } => not_found(f, name, nearest.as_deref(), searched, refused),
+            Self::Load(why) => write!(f, "the system's loader refused it: {why}"),
+            Self::Layout(why) => write!(f, "its ABI types have another layout than this host's: {why}; its vendor must build it against the published hivemind-abi"),
+            Self::ManifestDiffers => {
+                write!(f, "once loaded it states another manifest than its section holds; do not use this file, and tell its vendor")
+            }
+            Self::Settings(problems) => write!(f, "its settings are wrong: {}", problems.join("; ")),
+            Self::InUse { resource, holder } => {
+                write!(f, "{resource} is already open through {holder} in this process; give each backend a store of its own")
+            }
+        }
+    }
+}
+
+fn major(version: &str) -> u64 {
+    version.split('.').next().and_then(|v| v.parse().ok()).unwrap_or(0)
+}
+
+fn not_found(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    nearest: Option<&str>,
+    searched: &[(PathBuf, bool)],
+    refused: &[String],
+) -> fmt::Result {
+    write!(f, "no plugin for database.module {name:?}")?;
+    if let Some(nearest) = nearest {
+        write!(f, "; did you mean {nearest:?}?")?;
+    }
+    write!(f, "\n  searched:")?;
+    for (path, exists) in searched {
+        write!(f, "\n    {}{}", path.display(), if *exists { "" } else { " (not there)" })?;
+    }
+    if !refused.is_empty() {
+        write!(f, "\n  refused on the way:")?;
+        for line in refused {
+            write!(f, "\n    {line}")?;
+        }
+    }
+    write!(f, "\n  next: put the plugin's file into one of these folders, or name a folder with --plugins-dir; `hivemind-host plugins list` shows what is there")
+}
