@@ -8,8 +8,9 @@
 use std::path::Path;
 
 use hivemind_abi::abi_stable::StableAbi;
-use hivemind_abi::abi_stable::abi_stability::abi_checking::check_layout_compatibility;
+use hivemind_abi::abi_stable::abi_stability::abi_checking::{CheckingGlobals, check_layout_compatibility_with_globals};
 use hivemind_abi::abi_stable::library::{AbiHeaderRef, LibraryError, ROOT_MODULE_LOADER_NAME_WITH_NUL};
+use hivemind_abi::abi_stable::type_layout::TypeLayout;
 use hivemind_abi::vtable::BackendModule_Ref;
 
 use super::refusal::Reason;
@@ -31,18 +32,26 @@ pub fn map(path: &Path) -> Result<BackendModule_Ref, Reason> {
         }
     };
     let header = header.upgrade().map_err(refused)?;
-    match header.init_root_module::<BackendModule_Ref>() {
-        Ok(module) => Ok(module),
-        Err(error @ LibraryError::AbiInstability(_)) => {
-            let Some(plugin) = header.layout() else { return Err(refused(error)) };
-            if check_layout_compatibility(plugin, <BackendModule_Ref as StableAbi>::LAYOUT).is_err() {
-                return Err(refused(error));
-            }
-            // SAFETY: the check just made says that every type of the plugin's is a prefix of this host's; see the module's doc.
-            unsafe { header.init_root_module_with_unchecked_layout::<BackendModule_Ref>() }.map_err(refused)
-        }
-        Err(error) => Err(refused(error)),
-    }
+    let Some(plugin) = header.layout() else {
+        return Err(Reason::Layout("it was built without layout information".to_owned()));
+    };
+    compare(<BackendModule_Ref as StableAbi>::LAYOUT, plugin).or_else(|why| {
+        // Every type of an older minor's is a prefix of this host's.
+        compare(plugin, <BackendModule_Ref as StableAbi>::LAYOUT).map_err(|_| Reason::Layout(why))
+    })?;
+    // SAFETY: one of the two comparisons just made holds, so each function either side calls is there with this signature or is
+    // answered with its default. The major version is checked inside.
+    unsafe { header.init_root_module_with_unchecked_layout::<BackendModule_Ref>() }.map_err(refused)
+}
+
+/// Whether `interface` is a prefix of `implementation`, or the first mismatch.
+///
+/// With globals of its own: the checker's shared ones remember every library compared before, and would refuse one minor of the ABI
+/// after another, or two plugins of the same newer minor, depending on the order of loading. They guard objects that pass from one
+/// plugin to another, which never happens here.
+fn compare(interface: &'static TypeLayout, implementation: &'static TypeLayout) -> Result<(), String> {
+    check_layout_compatibility_with_globals(interface, implementation, &CheckingGlobals::new())
+        .map_err(|report| first_mismatch(&report.to_string()))
 }
 
 #[cfg(unix)]
@@ -65,18 +74,25 @@ fn refused(error: LibraryError) -> Reason {
         LibraryError::IncompatibleVersionNumber { expected_version, actual_version, .. } => {
             Reason::AbiMajor { expected: expected_version.to_string(), found: actual_version.to_string() }
         }
-        // The checker's report can reach 60 kB and repeats itself; its first mismatch is what a vendor needs.
-        LibraryError::AbiInstability(report) => Reason::Layout(first_mismatch(&report.to_string())),
         other => Reason::Load(other.to_string().trim().to_owned()),
     }
 }
 
-/// The first lines of the layout checker's report that say what differs where.
+/// The first mismatch of the layout checker's report, which can reach 60 kB and repeats itself: the names of the fields on the way to
+/// it, and what differs there.
 fn first_mismatch(report: &str) -> String {
-    let lines = report.lines().map(str::trim).filter(|line| !line.is_empty() && line.chars().any(char::is_alphanumeric));
-    let text = lines.take(6).collect::<Vec<_>>().join(", ");
-    match text.char_indices().nth(400) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
+    let mut path = Vec::new();
+    let mut lines = report.lines().map(str::trim).skip_while(|line| !line.contains("error(s)inside"));
+    for line in lines.by_ref() {
+        if let Some(name) = line.strip_prefix("field_name:").filter(|name| !name.starts_with("field_") && !name.starts_with("__")) {
+            path.push(name);
+        } else if let Some(what) = line.strip_prefix("Error:") {
+            let words: Vec<_> = lines.take_while(|line| !line.is_empty()).take(4).collect();
+            path.dedup();
+            return format!("{what} at {} ({})", path.join("."), words.join(" "));
+        } else if line.contains("error(s)inside") {
+            path.clear();
+        }
     }
+    "the layout checker gave no reason".to_owned()
 }

@@ -1,0 +1,147 @@
+//! The `database` block: which module, and with which settings.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::defaults;
+use crate::failure::Failure;
+
+/// Which backend, and what server.json and the command line say about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Database {
+    /// What was asked for: a module's name, an alias or an absolute path.
+    pub module: String,
+    blocks: Map<String, Value>,
+    overrides: Map<String, Value>,
+}
+
+/// What the command line says about the database.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Overrides {
+    /// `--db-backend`.
+    pub module: Option<String>,
+    /// `--redis-host`.
+    pub redis_host: Option<String>,
+    /// `--redis-port`.
+    pub redis_port: Option<u16>,
+    /// `--redis-password`.
+    pub redis_password: Option<String>,
+}
+
+/// The module that the `--redis-…` options are about.
+const REDIS: &str = "hivemind-redis-db-plugin";
+
+/// A module's settings and where they stand.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DatabaseSettings {
+    /// The module's full name.
+    pub module: String,
+    /// Its settings.
+    pub settings: Map<String, Value>,
+}
+
+impl Database {
+    pub(super) fn read(stored: &Map<String, Value>, data: &Path, overrides: &Overrides) -> Result<Self, Failure> {
+        let blocks = match stored.get("database") {
+            None => Map::new(),
+            Some(Value::Object(block)) => block.clone(),
+            Some(other) => return Err(wrong("database", "an object", other)),
+        };
+        let configured = match blocks.get("module") {
+            None => defaults::module(data),
+            Some(Value::String(name)) if !name.is_empty() => name,
+            Some(other) => return Err(wrong("database.module", "the name of a module", other)),
+        };
+        let module = overrides.module.as_deref().unwrap_or(configured).to_owned();
+        let mut redis = Map::new();
+        if let Some(host) = &overrides.redis_host {
+            redis.insert("host".to_owned(), host.as_str().into());
+        }
+        if let Some(port) = overrides.redis_port {
+            redis.insert("port".to_owned(), port.into());
+        }
+        if let Some(password) = &overrides.redis_password {
+            redis.insert("password".to_owned(), password.as_str().into());
+        }
+        Ok(Self { module, blocks, overrides: redis })
+    }
+
+    /// The settings of the module that was found, by its full name. A block under the name that server.json or the command line used,
+    /// an alias maybe, serves if there is none under the full name.
+    ///
+    /// # Errors
+    /// A configuration failure if the block is not an object, or if a `--redis-…` option does not apply to this module.
+    pub fn settings(&self, module: &str) -> Result<DatabaseSettings, Failure> {
+        let name = if self.blocks.contains_key(module) { module } else { self.module.as_str() };
+        let mut settings = match self.blocks.get(name) {
+            None | Some(Value::Null) => Map::new(),
+            Some(Value::Object(block)) => block.clone(),
+            Some(other) => return Err(wrong(&format!("database.{name}"), "an object", other)),
+        };
+        if !self.overrides.is_empty() && module != REDIS {
+            return Err(Failure::usage(format!("--redis-host, --redis-port and --redis-password do not apply to {module}"))
+                .help("add --db-backend redis, or leave them out"));
+        }
+        settings.extend(self.overrides.clone());
+        Ok(DatabaseSettings { module: module.to_owned(), settings })
+    }
+}
+
+fn wrong(place: &str, expected: &str, found: &Value) -> Failure {
+    let found = match found {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    };
+    Failure::config(format!("{place}: expected {expected}, found {found}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(stored: &Value, overrides: &Overrides) -> Result<Database, Failure> {
+        Database::read(stored.as_object().expect("an object"), Path::new("/nowhere"), overrides)
+    }
+
+    #[test]
+    fn the_block_is_found_by_full_name_then_by_the_name_used() {
+        let stored = json!({"database": {"module": "sqlite", "hivemind-sqlite-db-plugin": {"name": "a"}, "json": {"name": "b"}}});
+        let database = read(&stored, &Overrides::default()).expect("a database");
+        assert_eq!(database.module, "sqlite");
+        assert_eq!(database.settings("hivemind-sqlite-db-plugin").expect("settings").settings["name"], "a");
+        let json = read(&stored, &Overrides { module: Some("json".to_owned()), ..Overrides::default() }).expect("a database");
+        assert_eq!(json.settings("hivemind-json-db-plugin").expect("settings").settings["name"], "b");
+        let none = read(&json!({}), &Overrides::default()).expect("a database");
+        assert_eq!((none.module.as_str(), none.settings("x").map(|s| s.settings.len())), ("hivemind-sqlite-db-plugin", Ok(0)));
+    }
+
+    #[test]
+    fn redis_options_override_its_block_and_apply_to_nothing_else() {
+        let stored = json!({"database": {"module": REDIS, REDIS: {"host": "a", "db": 3}}});
+        let overrides = Overrides { redis_host: Some("b".to_owned()), redis_port: Some(1), ..Overrides::default() };
+        let database = read(&stored, &overrides).expect("a database");
+        assert_eq!(Value::Object(database.settings(REDIS).expect("settings").settings), json!({"host": "b", "db": 3, "port": 1}));
+        assert!(database.settings("hivemind-sqlite-db-plugin").is_err_and(|f| f.exit == crate::failure::Exit::Usage));
+    }
+
+    #[test]
+    fn a_block_of_another_shape_names_its_place() {
+        for (stored, place) in [
+            (json!({"database": []}), "database:"),
+            (json!({"database": {"module": null}}), "database.module:"),
+            (json!({"database": {"module": ""}}), "database.module:"),
+        ] {
+            let failure = read(&stored, &Overrides::default()).expect_err("wrong");
+            assert!(failure.message.starts_with(place), "{failure}");
+        }
+        let database = read(&json!({"database": {"module": "m", "m": 5}}), &Overrides::default()).expect("a database");
+        assert!(database.settings("m").is_err_and(|f| f.message == "database.m: expected an object, found a number"));
+    }
+}

@@ -1,0 +1,106 @@
+//! Python peers: the packages that a Python node runs, in a virtual environment under `target/`.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use serde_json::Value;
+
+use crate::root;
+
+/// The virtual environment that `cargo xtask test` sets up.
+///
+/// # Panics
+/// If it is not there.
+#[must_use]
+pub fn venv() -> PathBuf {
+    let venv = std::env::var_os("HIVEMIND_PYTHON_PEERS").map_or_else(|| root().join("target/python-peers"), PathBuf::from);
+    assert!(venv.join("bin/python").exists(), "no Python peers in {}; `cargo xtask test` sets them up", venv.display());
+    venv
+}
+
+/// A Python process that has a store open; see `tests/python/peer.py` for what it can be asked.
+pub struct Peer {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+/// Settings of every process of a test: its own home, data, config and temp folders.
+pub fn isolate(command: &mut Command, home: &Path) {
+    let temp = home.join("tmp");
+    std::fs::create_dir_all(&temp).expect("a temp folder");
+    command
+        .env("HOME", home)
+        .env("XDG_DATA_HOME", home.join("data"))
+        .env("XDG_CONFIG_HOME", home.join("config"))
+        .env("XDG_STATE_HOME", home.join("state"))
+        .env("XDG_CACHE_HOME", home.join("cache"))
+        .env("TMPDIR", temp)
+        .env_remove("HIVEMIND_PLUGINS_DIR")
+        .env_remove("RUST_LOG");
+}
+
+impl Peer {
+    /// Starts a peer on the stores under `home`.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn start(home: &Path) -> Self {
+        let mut command = Command::new(venv().join("bin/python"));
+        command.arg(root().join("tests/python/peer.py")).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        isolate(&mut command, home);
+        let mut child = command.spawn().expect("python starts");
+        let input = child.stdin.take().expect("a pipe");
+        let output = BufReader::new(child.stdout.take().expect("a pipe"));
+        Self { child, input, output }
+    }
+
+    /// Asks and gives the answer, or the error's text.
+    ///
+    /// # Errors
+    /// What Python said.
+    ///
+    /// # Panics
+    /// If the peer died.
+    pub fn try_ask(&mut self, request: &Value) -> Result<Value, String> {
+        writeln!(self.input, "{request}").expect("the peer lives");
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("the peer answers");
+        let mut answer: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?} to {request}"));
+        match answer.get("error") {
+            Some(error) => Err(error.to_string()),
+            None => Ok(answer["ok"].take()),
+        }
+    }
+
+    /// Asks and gives the answer.
+    ///
+    /// # Panics
+    /// If it is an error.
+    pub fn ask(&mut self, request: &Value) -> Value {
+        self.try_ask(request).unwrap_or_else(|e| panic!("{request}: {e}"))
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a command of the Python node and gives its exit code and what it printed.
+///
+/// # Panics
+/// If it does not start.
+#[must_use]
+pub fn hivemind_core(home: &Path, arguments: &[&str]) -> (i32, String) {
+    let mut command = Command::new(venv().join("bin/hivemind-core"));
+    command.args(arguments).stdin(Stdio::null());
+    isolate(&mut command, home);
+    let output = command.output().expect("hivemind-core runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (output.status.code().unwrap_or(-1), text)
+}
