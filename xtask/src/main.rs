@@ -1,3 +1,96 @@
-//! Build, run and test commands of this repository.
+//! `cargo xtask run` and `cargo xtask test`: everything a fresh machine with Rust needs, in one command each.
+//!
+//! It depends on nothing but `std`, so that it is built in a second before anything else is.
 
-fn main() {}
+mod build;
+mod peers;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  run [ARGS…]    builds the host and its plugins, puts the plugins beside it, and runs `hivemind-host ARGS`
+                 (without ARGS: `status` on the default store, and what to type next)
+  stage          the same without running anything
+  test [ARGS…]   sets up the Python peers and runs every test; ARGS go to `cargo test`
+  bench [ARGS…]  builds everything optimised and prints the comparisons (`--help` lists them)
+  ci             formatting, lints and tests, as CI runs them
+";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    let command = arguments.next().unwrap_or_default();
+    let rest: Vec<OsString> = arguments.collect();
+    let result = match command.to_str() {
+        Some("run") => run(&rest),
+        Some("stage") => build::stage("dev").map(|program| println!("staged: {}", program.display())),
+        Some("test") => test(&rest),
+        Some("bench") => bench(&rest),
+        Some("ci") => ci(),
+        Some("help" | "--help" | "-h") => {
+            print!("{HELP}");
+            Ok(())
+        }
+        _ => Err(format!("no such command\n\n{HELP}")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Outcome<T = ()> = Result<T, String>;
+
+/// The repository's root.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
+}
+
+/// Runs a command in the repository and fails with its words if it does.
+fn execute(command: &mut Command) -> Outcome {
+    let status = command.current_dir(root()).status().map_err(|e| format!("{command:?} does not start: {e}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{command:?} failed ({status})")) }
+}
+
+fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+fn run(arguments: &[OsString]) -> Outcome {
+    let program = build::stage("dev")?;
+    let mut command = Command::new(&program);
+    if arguments.is_empty() {
+        execute(command.arg("status"))?;
+        println!("\nNext, with {} as `hivemind-host`:", program.display());
+        println!("  hivemind-host add-client --name kitchen --allow recognizer_loop:utterance");
+        println!("  hivemind-host list-clients");
+        println!("  hivemind-host plugins list");
+        println!("  hivemind-host --help");
+        return Ok(());
+    }
+    execute(command.args(arguments))
+}
+
+fn test(arguments: &[OsString]) -> Outcome {
+    peers::python()?;
+    build::stage("dev")?;
+    execute(cargo().args(["test", "--workspace", "--locked"]).args(arguments))
+}
+
+fn bench(arguments: &[OsString]) -> Outcome {
+    peers::python()?;
+    build::stage("release")?;
+    execute(cargo().args(["run", "--quiet", "--release", "--locked", "--package", "hivemind-benches", "--"]).args(arguments))
+}
+
+fn ci() -> Outcome {
+    execute(cargo().args(["fmt", "--all", "--check"]))?;
+    execute(cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
+    test(&[])
+}
