@@ -40,15 +40,18 @@ impl Config {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => Self::create(path, places),
             Err(error) => {
                 let failure = Failure::config(format!("cannot read {}: {error}", path.display()));
-                Err(if named.is_some() { failure.help("correct --config, or leave it out to use the standard file") } else { failure })
+                Err(if named.is_some() {
+                    failure.help("correct --config, or leave it out to use the standard file")
+                } else {
+                    failure
+                })
             }
         }
     }
 
     fn parse(text: &str, path: PathBuf, places: &Places) -> Result<Self, Failure> {
-        let broken = |what: String| {
-            Failure::config(format!("{}: {what}", path.display())).help("correct the file; it was left as it is")
-        };
+        let broken =
+            |what: String| Failure::config(format!("{}: {what}", path.display())).help("correct the file; it was left as it is");
         // The parser's own message says where, and quotes nothing of the file.
         let value: Value = serde_json::from_str(&without_comments(text)).map_err(|e| broken(e.to_string()))?;
         let Value::Object(stored) = value else { return Err(broken("expected an object of settings".to_owned())) };
@@ -153,8 +156,7 @@ fn create_private_folders(folder: &Path) -> std::io::Result<()> {
 #[must_use]
 pub fn pretty(value: &Value, indent: &[u8]) -> String {
     let mut out = Vec::new();
-    let mut serializer =
-        serde_json::Serializer::with_formatter(&mut out, serde_json::ser::PrettyFormatter::with_indent(indent));
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, serde_json::ser::PrettyFormatter::with_indent(indent));
     match serde::Serialize::serialize(value, &mut serializer) {
         Ok(()) => String::from_utf8(out).unwrap_or_default(),
         // A document of strings, numbers and lists has no way to fail.

@@ -3,6 +3,7 @@
 //! A script sees a number, a person a sentence and what to do next, and both can look up the code in `docs/errors.md`. The Python node
 //! answers 0 to nearly everything, a mistyped id included; that it does not stop a script there is the one deliberate difference.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
@@ -44,7 +45,7 @@ pub struct Failure {
     /// What the process answers.
     pub exit: Exit,
     /// The word to look up in `docs/errors.md`.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// What happened, in one sentence.
     pub message: String,
     /// What to do next.
@@ -54,8 +55,8 @@ pub struct Failure {
 impl Failure {
     /// A failure without advice.
     #[must_use]
-    pub fn new(exit: Exit, code: &'static str, message: impl Into<String>) -> Self {
-        Self { exit, code, message: message.into(), help: None }
+    pub fn new(exit: Exit, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { exit, code: code.into(), message: message.into(), help: None }
     }
 
     /// The command line is wrong.
@@ -168,7 +169,7 @@ impl From<OpenError> for Failure {
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let exit = if matches!(refusal.reason, Reason::Settings(_)) { Exit::Config } else { Exit::Plugin };
-        Self::new(exit, refusal.reason.code(), refusal.to_string())
+        Self::new(exit, format!("plugin-{}", refusal.reason.code()), refusal.to_string())
     }
 }
 

@@ -2,5 +2,10 @@
 
 #![deny(missing_docs)]
 
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod failure;
 pub mod files;
+pub mod open;
 pub mod plugins;

@@ -141,14 +141,40 @@ mod tests {
     #[test]
     fn names_that_hold_secrets_are_known_and_their_neighbours_are_not() {
         for secret in [
-            "password", "Password", "redis_password", "key", "noise_psk", "noise_psk_for", "psk", "api_key", "apiKey", "auth_token",
-            "client-secret", "crypto_key", "ssl_keyfile_password", "PASSPHRASE", "x-token",
+            "password",
+            "Password",
+            "redis_password",
+            "key",
+            "noise_psk",
+            "noise_psk_for",
+            "psk",
+            "api_key",
+            "apiKey",
+            "auth_token",
+            "client-secret",
+            "crypto_key",
+            "ssl_keyfile_password",
+            "PASSPHRASE",
+            "x-token",
         ] {
             assert!(is_secret(secret), "{secret}");
         }
         for open in [
-            "min_password_bits", "runtime_password_strength_check", "ssl_keyfile", "noise_pubkey", "public_key", "intercom_pubkey",
-            "api_key_cache_ttl", "cluster_hash_tag", "name", "keys", "keyboard", "host", "subfolder", "index_prefix", "monkey",
+            "min_password_bits",
+            "runtime_password_strength_check",
+            "ssl_keyfile",
+            "noise_pubkey",
+            "public_key",
+            "intercom_pubkey",
+            "api_key_cache_ttl",
+            "cluster_hash_tag",
+            "name",
+            "keys",
+            "keyboard",
+            "host",
+            "subfolder",
+            "index_prefix",
+            "monkey",
         ] {
             assert!(!is_secret(open), "{open}");
         }
@@ -184,7 +210,8 @@ mod tests {
 
     #[test]
     fn record_data_keeps_its_digits_and_becomes_strict_json() {
-        let text = r#"{"z": 123456789012345678901, "a": [NaN, 1.50], "noise_psk": "s", "noise_psk_for": "", "m": {"password": "p"}}"#;
+        let text =
+            r#"{"z": 123456789012345678901, "a": [NaN, 1.50], "noise_psk": "s", "noise_psk_for": "", "m": {"password": "p"}}"#;
         let expected = format!(
             r#"{{"a": [null, 1.50], "m": {{"password": "{MASK}"}}, "noise_psk": "{MASK}", "noise_psk_for": "", "z": 123456789012345678901}}"#
         );

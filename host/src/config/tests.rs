@@ -42,7 +42,8 @@ fn the_first_run_writes_the_python_nodes_file_for_its_owner_alone() {
 
 #[test]
 fn a_file_that_does_not_parse_is_named_by_line_and_left_alone() {
-    for (text, place) in [("{\n  \"a\": 1,\n  oops\n}", "line 3 column 3"), ("", "line 1 column 0"), ("[]", "expected an object")] {
+    for (text, place) in [("{\n  \"a\": 1,\n  oops\n}", "line 3 column 3"), ("", "line 1 column 0"), ("[]", "expected an object")]
+    {
         let (folder, path) = written(text);
         let failure = Config::load(Some(&path), &folder.places).expect_err("broken");
         assert_eq!(failure.exit, Exit::Config);
@@ -87,7 +88,12 @@ fn plugin_folders_are_one_or_many_and_relative_to_the_file() {
 
 #[test]
 fn the_password_threshold_reads_as_the_python_node_reads_it() {
-    for (text, bits) in [("{}", 40.0), (r#"{"min_password_bits": 0}"#, 0.0), (r#"{"min_password_bits": "55.5"}"#, 55.5), (r#"{"min_password_bits": []}"#, 40.0)] {
+    for (text, bits) in [
+        ("{}", 40.0),
+        (r#"{"min_password_bits": 0}"#, 0.0),
+        (r#"{"min_password_bits": "55.5"}"#, 55.5),
+        (r#"{"min_password_bits": []}"#, 40.0),
+    ] {
         let (folder, path) = written(text);
         let config = Config::load(Some(&path), &folder.places).expect("read");
         assert!((config.min_password_bits() - bits).abs() < f64::EPSILON, "{text}");

@@ -181,7 +181,14 @@ impl Loader {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(&self, name: &str, block: &Map<String, Value>) -> Result<Opened, OpenError> {
-        let checked = self.resolve(name)?;
+        self.open_checked(self.resolve(name)?, block)
+    }
+
+    /// Loads a plugin that [`Loader::resolve`] gave and opens its backend with this settings block.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_checked(&self, checked: Checked, block: &Map<String, Value>) -> Result<Opened, OpenError> {
         settings::check(&checked.manifest, block).map_err(|reason| reason.at(checked.path.clone()))?;
         let plugin = self.load(checked)?;
         let config = Value::Object(block.clone()).to_string();

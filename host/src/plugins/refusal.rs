@@ -201,7 +201,7 @@ impl fmt::Display for Reason {
                 "expected SHA-256 {expected} as pinned in {}, found {found}; if you replaced the plugin on purpose, run `hivemind-host plugins pin`, else put the pinned file back",
                 lock.display()
             ),
-            Self::BadLock(why) => write!(f, "the lock file cannot be used: {why}; mend it, or write it anew with `hivemind-host plugins pin`"),
+            Self::BadLock(why) => write!(f, "the lock file cannot be used: {why}; mend it, or remove it and pin again with `hivemind-host plugins pin`"),
             Self::Ambiguous { name, files } => {
                 let files: Vec<_> = files.iter().map(|p| p.display().to_string()).collect();
                 write!(f, "expected one plugin named {name}, found {}: {}; remove all but one", files.len(), files.join(" and "))
@@ -231,7 +231,7 @@ fn not_found(
     searched: &[(PathBuf, bool)],
     refused: &[String],
 ) -> fmt::Result {
-    write!(f, "no plugin for database.module {name:?}")?;
+    write!(f, "no plugin answers to the module name {name:?}")?;
     if let Some(nearest) = nearest {
         write!(f, "; did you mean {nearest:?}?")?;
     }

@@ -1,0 +1,190 @@
+//! The command line: every option declared once. Help, completions and man pages are made from these declarations.
+//!
+//! Names, arguments and flags are the Python node's, so that an operator's habits and scripts go on working.
+
+mod console;
+mod logging;
+
+pub use console::{Console, Terminal};
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use crate::commands::{self, Context};
+use crate::config::{Overrides, Places};
+use crate::failure::{Exit, Failure};
+use crate::open::FromPlugins;
+
+/// A HiveMind node whose storage is a library you drop in.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hivemind-host",
+    version,
+    about,
+    max_term_width = 110,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+#[command(
+    after_help = "An ID is a client's number or its access key; an access key is looked for first. Left out, it is chosen from a \
+list, or is the only client there is.\nExit codes: 0 done, 1 failed, 2 usage, 3 configuration, 4 plugin, 5 store unavailable, 6 no such \
+client, 7 conflict, 8 damaged or newer data, 9 outcome unknown, 10 aborted."
+)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub struct Global {
+    /// Use this configuration instead of the standard server.json
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Use this backend instead of the configured one: sqlite, json, redis, memory, a module name or the absolute path of a plugin
+    #[arg(long, global = true, value_name = "BACKEND")]
+    pub db_backend: Option<String>,
+
+    /// Look for plugins in this folder first; may be given several times
+    #[arg(long, global = true, value_name = "DIR", action = ArgAction::Append)]
+    pub plugins_dir: Vec<PathBuf>,
+
+    /// Override the host of the Redis settings
+    #[arg(long, global = true, value_name = "HOST")]
+    pub redis_host: Option<String>,
+
+    /// Override the port of the Redis settings
+    #[arg(long, global = true, value_name = "PORT")]
+    pub redis_port: Option<u16>,
+
+    /// Override the password of the Redis settings; better given in the environment, where other users do not see it
+    #[arg(long, global = true, value_name = "PASSWORD", env = "HIVEMIND_REDIS_PASSWORD", hide_env_values = true)]
+    pub redis_password: Option<String>,
+
+    /// Log more to stderr; twice for even more. $RUST_LOG chooses precisely
+    #[arg(long, short, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+impl Global {
+    /// What these options say about the database.
+    #[must_use]
+    pub fn overrides(&self) -> Overrides {
+        Overrides {
+            module: self.db_backend.clone(),
+            redis_host: self.redis_host.clone(),
+            redis_port: self.redis_port,
+            redis_password: self.redis_password.clone(),
+        }
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Add credentials for a new client
+    AddClient(commands::add::Args),
+    /// List all clients
+    ListClients(commands::list::Args),
+    /// Export clients and their credentials as CSV
+    ExportClients(commands::export::Args),
+    /// Give a client another name
+    RenameClient(commands::rename::Args),
+    /// Revoke a client's credentials for good
+    DeleteClient(commands::delete::Args),
+    /// Give a client administrator powers
+    MakeAdmin(commands::Target),
+    /// Take administrator powers from a client
+    RevokeAdmin(commands::Target),
+    /// Allow a client to send message types
+    #[command(override_usage = "hivemind-host allow-msg [OPTIONS] <TYPE>... [ID]")]
+    AllowMsg(commands::messages::Args),
+    /// Take message types out of a client's whitelist
+    #[command(override_usage = "hivemind-host blacklist-msg [OPTIONS] <TYPE>... [ID]")]
+    BlacklistMsg(commands::messages::Args),
+    /// Allow a client to send BROADCAST messages
+    AllowBroadcast(commands::Target),
+    /// Forbid a client to send BROADCAST messages
+    BlacklistBroadcast(commands::Target),
+    /// Allow a client to send ESCALATE messages
+    AllowEscalate(commands::Target),
+    /// Forbid a client to send ESCALATE messages
+    BlacklistEscalate(commands::Target),
+    /// Allow a client to send PROPAGATE messages
+    AllowPropagate(commands::Target),
+    /// Forbid a client to send PROPAGATE messages
+    BlacklistPropagate(commands::Target),
+    /// Remove a skill from a client's blacklist
+    AllowSkill(commands::blacklist::SkillArgs),
+    /// Blacklist a skill for a client
+    BlacklistSkill(commands::blacklist::SkillArgs),
+    /// Remove an intent from a client's blacklist
+    AllowIntent(commands::blacklist::IntentArgs),
+    /// Blacklist an intent for a client
+    BlacklistIntent(commands::blacklist::IntentArgs),
+    /// Set or remove members of a client's metadata
+    SetMetadata(commands::metadata::Args),
+    /// Forget a client's pinned Noise key, so that it can pair again
+    ResetNoisePin(commands::Target),
+    /// Print the configuration that is in force, secrets masked
+    PrintConfig(commands::print_config::Args),
+    /// Tell which backend is in use, where its data is and what it promises
+    Status(commands::status::Args),
+    /// List, inspect and pin storage plugins
+    #[command(subcommand)]
+    Plugins(commands::plugins::Command),
+    /// Print a completion script for a shell
+    Completions(commands::generate::CompletionArgs),
+    /// Print the manual page, or write one for each command into a folder
+    Man(commands::generate::ManArgs),
+}
+
+/// Parses the process's arguments, runs the command and says how it ended.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            // Help that was asked for is no mistake; help for want of a command is.
+            return ExitCode::from(if error.use_stderr() { Exit::Usage as u8 } else { Exit::Ok as u8 });
+        }
+    };
+    logging::start(cli.global.verbose);
+    match run(&cli) {
+        Ok(()) => ExitCode::from(Exit::Ok as u8),
+        Err(failure) if failure.is_closed_pipe() => ExitCode::from(Exit::Ok as u8),
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "{failure}");
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<(), Failure> {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let result = match &cli.command {
+        // These two need neither a home directory nor a configuration.
+        Command::Completions(args) => commands::generate::completions(args, &mut out),
+        Command::Man(args) => commands::generate::man(args, &mut out),
+        command => {
+            let cx = Context { global: &cli.global, places: Places::from_env()?, opener: &FromPlugins, console: &Terminal };
+            commands::run(command, &cx, &mut out)
+        }
+    };
+    // What was printed before a failure belongs on the screen too.
+    let flushed = out.flush().map_err(Failure::from);
+    result.and(flushed)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,51 @@
+//! The operator at the other end: questions and remarks, apart from a command's output.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+
+/// Asks the operator and tells them things.
+pub trait Console {
+    /// Whether somebody can be expected to answer.
+    fn is_interactive(&self) -> bool;
+
+    /// Whether the output goes to a screen.
+    fn shows_output(&self) -> bool;
+
+    /// Asks a question and reads a line; `None` when no answer will come.
+    ///
+    /// # Errors
+    /// What the system said.
+    fn ask(&self, question: &str) -> io::Result<Option<String>>;
+
+    /// Tells the operator something that is not part of the output.
+    fn note(&self, text: &str);
+}
+
+/// Standard input and standard error.
+#[derive(Debug, Clone, Copy)]
+pub struct Terminal;
+
+impl Console for Terminal {
+    fn is_interactive(&self) -> bool {
+        io::stdin().is_terminal() && io::stderr().is_terminal()
+    }
+
+    fn shows_output(&self) -> bool {
+        io::stdout().is_terminal()
+    }
+
+    fn ask(&self, question: &str) -> io::Result<Option<String>> {
+        if !question.is_empty() {
+            let mut stderr = io::stderr().lock();
+            stderr.write_all(question.as_bytes())?;
+            stderr.flush()?;
+        }
+        let mut line = String::new();
+        let read = io::stdin().lock().read_line(&mut line)?;
+        Ok((read > 0).then(|| line.trim_end_matches(['\n', '\r']).to_owned()))
+    }
+
+    fn note(&self, text: &str) {
+        // Nothing can be done about a closed stderr, and the command's result does not depend on it.
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+}

@@ -1,0 +1,133 @@
+//! What each command does. A command gets its arguments, a [`Context`] and somewhere to write; it knows nothing of plugins.
+//!
+//! Data goes to the output, remarks and questions to the [`Console`], failures to the caller. What the Python node prints when something
+//! was done is printed here in the same words.
+
+pub mod add;
+pub mod admin;
+pub mod blacklist;
+pub mod delete;
+pub mod export;
+pub mod generate;
+pub mod list;
+pub mod messages;
+pub mod metadata;
+pub mod permission;
+mod pick;
+pub mod pin;
+pub mod plugins;
+pub mod print_config;
+pub mod rename;
+mod show;
+pub mod status;
+
+use std::io::Write;
+
+use hivemind_store::Clients;
+use hivemind_store::clients::Permission;
+
+use crate::cli::{Command, Console, Global};
+use crate::config::{Config, Places};
+use crate::failure::Failure;
+use crate::open::{Opened, Opener};
+
+/// What a command works with.
+pub struct Context<'a> {
+    /// The options of every command.
+    pub global: &'a Global,
+    /// The operator's folders.
+    pub places: Places,
+    /// What opens the storage.
+    pub opener: &'a dyn Opener,
+    /// The operator.
+    pub console: &'a dyn Console,
+}
+
+/// An open store of clients.
+pub struct Session {
+    /// The configuration it was opened by.
+    pub config: Config,
+    /// The storage.
+    pub opened: Opened,
+    /// Its clients.
+    pub clients: Clients,
+}
+
+impl Context<'_> {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// See [`Config::load`].
+    pub fn config(&self) -> Result<Config, Failure> {
+        let config = Config::load(self.global.config.as_deref(), &self.places)?;
+        if config.was_created() {
+            self.console.note(&format!("Created {} with the standard settings.", config.path().display()));
+        }
+        Ok(config)
+    }
+
+    /// Opens the clients of a configured store.
+    ///
+    /// # Errors
+    /// What the loader or the backend said.
+    pub fn open(&self, config: Config) -> Result<Session, Failure> {
+        let opened = self.opener.open(self.global, &config)?;
+        let clients = pollster::block_on(Clients::open(&opened.storage))?;
+        Ok(Session { config, opened, clients })
+    }
+
+    /// Reads the configuration and opens the clients.
+    ///
+    /// # Errors
+    /// See [`Context::config`] and [`Context::open`].
+    pub fn session(&self) -> Result<Session, Failure> {
+        self.open(self.config()?)
+    }
+}
+
+/// The client that a command is about.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Target {
+    /// The client's number or access key; left out, it is chosen from a list
+    #[arg(value_name = "ID")]
+    pub id: Option<String>,
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// Whatever kept it from being done.
+pub fn run(command: &Command, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+    use Permission::{Broadcast, Escalate, Propagate};
+    match command {
+        Command::AddClient(args) => add::run(args, cx, out),
+        Command::ListClients(args) => list::run(args, cx, out),
+        Command::ExportClients(args) => export::run(args, cx, out),
+        Command::RenameClient(args) => rename::run(args, cx, out),
+        Command::DeleteClient(args) => delete::run(args, cx, out),
+        Command::MakeAdmin(target) => admin::run(target, true, cx, out),
+        Command::RevokeAdmin(target) => admin::run(target, false, cx, out),
+        Command::AllowMsg(args) => messages::allow(args, cx, out),
+        Command::BlacklistMsg(args) => messages::deny(args, cx, out),
+        Command::AllowBroadcast(target) => permission::run(target, Broadcast, true, cx, out),
+        Command::BlacklistBroadcast(target) => permission::run(target, Broadcast, false, cx, out),
+        Command::AllowEscalate(target) => permission::run(target, Escalate, true, cx, out),
+        Command::BlacklistEscalate(target) => permission::run(target, Escalate, false, cx, out),
+        Command::AllowPropagate(target) => permission::run(target, Propagate, true, cx, out),
+        Command::BlacklistPropagate(target) => permission::run(target, Propagate, false, cx, out),
+        Command::AllowSkill(args) => blacklist::skill(args, false, cx, out),
+        Command::BlacklistSkill(args) => blacklist::skill(args, true, cx, out),
+        Command::AllowIntent(args) => blacklist::intent(args, false, cx, out),
+        Command::BlacklistIntent(args) => blacklist::intent(args, true, cx, out),
+        Command::SetMetadata(args) => metadata::run(args, cx, out),
+        Command::ResetNoisePin(target) => pin::run(target, cx, out),
+        Command::PrintConfig(args) => print_config::run(args, cx, out),
+        Command::Status(args) => status::run(args, cx, out),
+        Command::Plugins(command) => plugins::run(command, cx, out),
+        Command::Completions(args) => generate::completions(args, out),
+        Command::Man(args) => generate::man(args, out),
+    }
+}
+
+#[cfg(test)]
+mod tests;

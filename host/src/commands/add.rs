@@ -1,0 +1,170 @@
+//! `add-client`.
+
+use std::io::Write;
+
+use clap::ArgAction;
+use clap::builder::BoolishValueParser;
+use hivemind_model::json::{self, Json};
+use hivemind_store::clients::{NewClient, check_message_type};
+use hivemind_store::{Client, Error};
+
+use super::{Context, show};
+use crate::config::redact;
+use crate::failure::{Exit, Failure};
+
+/// The arguments of `add-client`.
+#[derive(Debug, Default, clap::Args)]
+#[command(
+    after_help = "Without --access-key or --password 16 random bytes are made for each. What is printed is the only time this \
+program shows the password unasked."
+)]
+pub struct Args {
+    /// What people call the client
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// What identifies it
+    #[arg(long, value_name = "KEY")]
+    pub access_key: Option<String>,
+    /// The secret it authenticates with; other users can see it in the process list, so better use $HIVEMIND_PASSWORD or
+    /// --password-stdin
+    #[arg(long, value_name = "PASSWORD", env = "HIVEMIND_PASSWORD", hide_env_values = true)]
+    pub password: Option<String>,
+    /// Read the password from the first line of the standard input
+    #[arg(long)]
+    pub password_stdin: bool,
+    /// Make it an administrator
+    #[arg(long, value_name = "BOOLEAN", num_args = 0..=1, default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    pub admin: Option<bool>,
+    /// Its metadata, a JSON object
+    #[arg(long, value_name = "JSON")]
+    pub metadata: Option<String>,
+    /// Accept a password that is easy to guess
+    #[arg(long)]
+    pub allow_weak_password: bool,
+    /// A message type it may send; may be given several times. Without any it is denied on every message
+    #[arg(long, value_name = "TYPE", action = ArgAction::Append)]
+    pub allow: Vec<String>,
+    /// Print the new client's record as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Adds a client and prints its credentials.
+///
+/// # Errors
+/// See [`super::run`].
+pub fn run(args: &Args, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+    args.allow.iter().try_for_each(|name| check_message_type(name)).map_err(|e| Failure::usage(format!("--allow: {e}")))?;
+    let password = password(args, cx)?;
+    let config = cx.config()?;
+    if let Some(password) = &password
+        && !args.allow_weak_password
+    {
+        check_strength(password, config.min_password_bits())?;
+    }
+    check_metadata(args.metadata.as_deref())?;
+    let session = cx.open(config)?;
+    let given = |value: &Option<String>| value.clone().filter(|v| !v.is_empty());
+    let access_key = given(&args.access_key).map_or_else(random_hex, Ok)?;
+    let name = match given(&args.name) {
+        Some(name) => name,
+        None => format!("HiveMind-Node-{}", pollster::block_on(session.clients.count())?),
+    };
+    let new = NewClient {
+        password: Some(password.map_or_else(random_hex, Ok)?),
+        name,
+        is_admin: args.admin.unwrap_or_default(),
+        allowed_types: args.allow.clone(),
+        metadata: args.metadata.clone().unwrap_or_else(|| "{}".to_owned()),
+        ..NewClient::new(access_key.clone())
+    };
+    match pollster::block_on(session.clients.add(new)) {
+        Ok(client) if args.json => writeln!(out, "{}", show::client_json(&client, true))?,
+        Ok(client) => print(&client, &session.opened.module, args.metadata.is_some(), out)?,
+        Err(Error::KeyTaken { .. }) => return Err(taken(&access_key, &session.clients)),
+        Err(other) => return Err(other.into()),
+    }
+    if access_key.trim().parse::<i64>().is_ok() {
+        cx.console.note("note: this access key looks like a client's number, and goes before it where a client is named");
+    }
+    Ok(())
+}
+
+fn password(args: &Args, cx: &Context<'_>) -> Result<Option<String>, Failure> {
+    if !args.password_stdin {
+        return Ok(args.password.clone().filter(|p| !p.is_empty()));
+    }
+    match cx.console.ask("")? {
+        Some(password) if !password.is_empty() => Ok(Some(password)),
+        _ => Err(Failure::usage("--password-stdin: the standard input holds no password")),
+    }
+}
+
+fn check_metadata(metadata: Option<&str>) -> Result<(), Failure> {
+    match metadata.map(json::parse) {
+        None | Some(Ok(Json::Object(_))) => Ok(()),
+        Some(Ok(other)) => Err(Failure::usage(format!("--metadata must be a JSON object, found {}", other.kind()))),
+        Some(Err(error)) => Err(Failure::usage(format!("--metadata must be valid JSON: {error}"))),
+    }
+}
+
+/// Refuses what the node's handshake would refuse later. The estimate is of the first 72 characters, as the Python node's is.
+fn check_strength(password: &str, required: f64) -> Result<(), Failure> {
+    if required <= 0.0 {
+        return Ok(());
+    }
+    let start: String = password.chars().take(72).collect();
+    let estimate = zxcvbn::zxcvbn(&start, &[]);
+    let bits = estimate.guesses_log10() * std::f64::consts::LOG2_10;
+    if bits >= required {
+        return Ok(());
+    }
+    let feedback = estimate.feedback();
+    let warning = feedback.and_then(zxcvbn::feedback::Feedback::warning).map(|w| w.to_string());
+    let hint = warning.or_else(|| feedback?.suggestions().first().map(ToString::to_string)).unwrap_or_default();
+    let message = format!("the password is too guessable (~{bits:.0} bits of resistance; {required:.0} required). {hint}");
+    Err(Failure::new(Exit::Usage, "weak-password", message.trim_end())
+        .help("use a longer passphrase, leave the password out to have one made, or pass --allow-weak-password"))
+}
+
+fn random_hex() -> Result<String, Failure> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|e| Failure::new(Exit::Failed, "no-randomness", format!("the system gave no random bytes: {e}")))?;
+    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+}
+
+fn taken(access_key: &str, clients: &hivemind_store::Clients) -> Failure {
+    let holder = pollster::block_on(clients.by_access_key(access_key)).ok().flatten();
+    let whose = holder.map_or_else(String::new, |c| format!(" (Node ID: {}, Friendly Name: {})", c.id, show::text(&c.name)));
+    Failure::new(
+        Exit::Conflict,
+        "key-taken",
+        format!("a client already exists for access key '{}'{whose}", show::text(access_key)),
+    )
+    .help("change it with rename-client, allow-*, blacklist-* or delete-client, or choose another access key")
+}
+
+fn print(client: &Client, module: &str, with_metadata: bool, out: &mut dyn Write) -> Result<(), Failure> {
+    writeln!(out, "Database backend: {module}\nCredentials added to database!\n")?;
+    writeln!(out, "Node ID: {}", client.id)?;
+    writeln!(out, "Admin Privileges: {}", show::truth(client.is_admin))?;
+    writeln!(out, "Friendly Name: {}", show::text(&client.name))?;
+    writeln!(out, "Access Key: {}", show::text(&client.api_key))?;
+    writeln!(out, "Password: {}", show::text(client.password.as_deref().unwrap_or_default()))?;
+    if with_metadata {
+        writeln!(out, "Metadata: {}", show::text(&redact::json_text(client.metadata.as_json(), false)))?;
+    }
+    if !client.allowed_types.is_empty() {
+        writeln!(out, "Allowed Message Types: {}", show::text(&client.allowed_types.join(", ")))?;
+        return Ok(());
+    }
+    writeln!(out, "Allowed Message Types: (none — the client is DENIED on every message)")?;
+    writeln!(out, "\nNOTE: Allowed message types is empty — this client will be DENIED on every message.")?;
+    writeln!(out, "      Grant access explicitly, e.g.:")?;
+    writeln!(out, "      hivemind-host allow-msg ovos.utterance.handle recognizer_loop:utterance {}", client.id)?;
+    writeln!(out, "      (a client is admitted on the exact topic it sends: ovos.utterance.handle is")?;
+    writeln!(out, "      the current name, recognizer_loop:utterance the legacy one)")?;
+    writeln!(out, "      (admin status does not exempt a client from the message type whitelist)")?;
+    Ok(())
+}

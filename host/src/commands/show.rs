@@ -1,0 +1,81 @@
+//! How things look on the screen.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use hivemind_model::json;
+use hivemind_store::Client;
+
+use crate::config::redact::{self, MASK};
+
+/// Stored text, safe to print: control characters, which could repaint a terminal, are spelled out.
+pub(super) fn text(stored: &str) -> Cow<'_, str> {
+    // Marks that reverse the direction of writing make a line read as another one.
+    let unsafe_char = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if !stored.contains(unsafe_char) {
+        return Cow::Borrowed(stored);
+    }
+    let mut out = String::with_capacity(stored.len() + 8);
+    for c in stored.chars() {
+        match c {
+            c if unsafe_char(c) => {
+                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// A truth value in the Python node's words.
+pub(super) const fn truth(value: bool) -> &'static str {
+    if value { "True" } else { "False" }
+}
+
+/// A secret, or what stands in its place.
+pub(super) fn secret(value: &str, show_secrets: bool) -> &str {
+    if show_secrets || value.is_empty() { value } else { MASK }
+}
+
+/// A table with a head, never cut: a key that lacks its end is worse than a long line.
+pub(super) fn table(head: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled).set_header(head);
+    table
+}
+
+/// A client as one line of strict JSON, its fields in the order of the stored record.
+pub(super) fn client_json(client: &Client, show_secrets: bool) -> String {
+    let mut out = String::from("{");
+    let mut member = |name: &str, json: String| {
+        out.push_str(if out.len() == 1 { "" } else { ", " });
+        json::quote_into(name, &mut out);
+        out.push_str(": ");
+        out.push_str(&json);
+    };
+    let types: Vec<String> = client.allowed_types.iter().map(|t| json::quote(t)).collect();
+    member("client_id", client.id.to_string());
+    member("api_key", json::quote(&client.api_key));
+    member("name", json::quote(&client.name));
+    member("description", json::quote(&client.description));
+    member("is_admin", client.is_admin.to_string());
+    member("last_seen", format!("{:?}", client.last_seen));
+    member("allowed_types", format!("[{}]", types.join(", ")));
+    member("password", client.password.as_deref().map_or("null".to_owned(), |p| json::quote(secret(p, show_secrets))));
+    member("can_broadcast", client.can_broadcast.to_string());
+    member("can_escalate", client.can_escalate.to_string());
+    member("can_propagate", client.can_propagate.to_string());
+    member("metadata", redact::json_text(client.metadata.as_json(), show_secrets));
+    out.push('}');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn stored_text_cannot_drive_the_terminal() {
+        assert_eq!(super::text("Küche 🙂"), "Küche 🙂");
+        assert_eq!(super::text("a\u{1b}[2Jb\n\u{202e}"), "a\\u{1b}[2Jb\\u{a}\\u{202e}");
+    }
+}

@@ -1,0 +1,112 @@
+//! `status`: which backend is in use, where the data is, and what an acknowledged write is worth.
+
+use std::io::Write;
+
+use hivemind_model::{Report, Value, record};
+use serde_json::json;
+
+use super::{Context, Session, show};
+use crate::config::redact;
+use crate::failure::Failure;
+use crate::plugins::Plugin;
+
+/// The arguments of `status`.
+#[derive(Debug, Default, clap::Args)]
+pub struct Args {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// One line of the status: its name in JSON, its label on the screen, its value.
+type Fact = (String, String, serde_json::Value);
+
+/// Tells how things stand.
+///
+/// # Errors
+/// See [`super::run`].
+pub fn run(args: &Args, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+    let session = cx.session()?;
+    let report = pollster::block_on(session.opened.storage.run(|backend, cx| backend.stats(cx)))?;
+    let live = pollster::block_on(session.clients.count_live())?;
+    let rows = pollster::block_on(session.clients.count())?;
+    let mut facts = facts(&session, &report);
+    facts.push(fact("clients", "Clients", json!(live)));
+    facts.push(fact("revoked_clients", "Revoked clients", json!(rows.saturating_sub(live))));
+    if args.json {
+        let object: serde_json::Map<_, _> = facts.into_iter().map(|(name, _, value)| (name, value)).collect();
+        writeln!(out, "{}", crate::config::pretty(&object.into(), b"  "))?;
+    } else {
+        let width = facts.iter().map(|(_, label, _)| label.chars().count()).max().unwrap_or_default();
+        for (_, label, value) in &facts {
+            writeln!(out, "{label:width$}  {}", show::text(&words(value)))?;
+        }
+        if live == 0 {
+            writeln!(
+                out,
+                "\nThere are no clients yet. Next:\n  hivemind-host add-client --name kitchen --allow recognizer_loop:utterance"
+            )?;
+            writeln!(out, "  hivemind-host list-clients")?;
+        }
+    }
+    for problem in &report.problems {
+        cx.console.note(&format!("warning: {}: {}", problem.collection, show::text(&problem.message)));
+    }
+    Ok(())
+}
+
+fn fact(name: &str, label: &str, value: serde_json::Value) -> Fact {
+    (name.to_owned(), label.to_owned(), value)
+}
+
+fn facts(session: &Session, report: &Report) -> Vec<Fact> {
+    let mut facts = vec![
+        fact("config", "Configuration", json!(session.config.path().to_string_lossy())),
+        fact("backend", "Backend", json!(session.opened.module)),
+    ];
+    if let Some(Plugin { path, manifest, sha256, .. }) = &session.opened.plugin {
+        facts.push(fact("plugin_version", "Plugin version", json!(manifest.version)));
+        facts.push(fact("plugin_vendor", "Plugin vendor", json!(manifest.vendor)));
+        facts.push(fact("plugin_file", "Plugin file", json!(path.to_string_lossy())));
+        facts.push(fact("plugin_sha256", "Plugin SHA-256", json!(sha256)));
+        facts.push(fact("abi", "Plugin ABI", json!(manifest.abi)));
+    }
+    let capabilities: Vec<&str> = session.opened.storage.capabilities().iter().map(hivemind_model::Capability::name).collect();
+    facts.push(fact("capabilities", "Capabilities", json!(capabilities)));
+    for (name, value) in &report.entries {
+        let label = match name.as_str() {
+            "location" => "Data".to_owned(),
+            "schema_version" => "Schema version".to_owned(),
+            "acknowledged_write" => "An acknowledged write".to_owned(),
+            "engine" => "Engine".to_owned(),
+            other => sentence(other),
+        };
+        facts.push((name.clone(), label, value_json(name, value)));
+    }
+    facts
+}
+
+/// A snake_case name as words.
+fn sentence(name: &str) -> String {
+    let words = name.replace('_', " ");
+    let mut chars = words.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+fn value_json(name: &str, value: &Value) -> serde_json::Value {
+    let mut text = String::new();
+    record::write_json(value.as_ref(), &mut text);
+    let parsed = serde_json::from_str(&text).unwrap_or(serde_json::Value::Null);
+    // An address may carry credentials, whatever a plugin's author thought of.
+    let mut shown = redact::redact(&json!({ name: parsed }));
+    shown.get_mut(name).map(serde_json::Value::take).unwrap_or_default()
+}
+
+fn words(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Array(items) => items.iter().map(words).collect::<Vec<_>>().join(", "),
+        serde_json::Value::Null => "unknown".to_owned(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,5 @@
+//! The program `hivemind-host`.
+
+fn main() -> std::process::ExitCode {
+    hivemind_host::cli::main()
+}

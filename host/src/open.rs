@@ -1,0 +1,71 @@
+//! From the command line and `server.json` to an open storage: the one place where configuration, loader and store meet.
+
+use hivemind_store::{Options, Storage};
+
+use crate::cli::Global;
+use crate::config::{Config, Places};
+use crate::failure::Failure;
+use crate::plugins::lock::{self, Lock};
+use crate::plugins::{Loader, Plugin, SearchPath};
+
+/// An open storage and where it came from.
+#[derive(Clone)]
+pub struct Opened {
+    /// The storage.
+    pub storage: Storage,
+    /// The backend's module name.
+    pub module: String,
+    /// The plugin it lives in; `None` for a storage that a test made.
+    pub plugin: Option<Plugin>,
+}
+
+/// Opens the storage that a command works on. Commands know this and nothing of plugins, so that tests hand them any storage.
+pub trait Opener {
+    /// Opens the storage.
+    ///
+    /// # Errors
+    /// What the configuration, the loader or the backend said.
+    fn open(&self, global: &Global, config: &Config) -> Result<Opened, Failure>;
+}
+
+/// Opens what is configured, through a plugin.
+#[derive(Debug, Clone, Copy)]
+pub struct FromPlugins;
+
+impl Opener for FromPlugins {
+    fn open(&self, global: &Global, config: &Config) -> Result<Opened, Failure> {
+        let database = config.database(&global.overrides())?;
+        let loader = loader(global, config)?;
+        let plugin = loader.resolve(&database.module)?;
+        let module = plugin.manifest.module.clone();
+        let settings = database.settings(&module)?;
+        let opened = loader.open_checked(plugin, &settings.settings)?;
+        Ok(Opened { storage: Storage::new(opened.backend, Options::default()), module, plugin: Some(opened.plugin) })
+    }
+}
+
+/// The loader that command line, configuration and lock file describe.
+///
+/// # Errors
+/// A configuration failure, or a lock file that cannot be understood.
+pub fn loader(global: &Global, config: &Config) -> Result<Loader, Failure> {
+    loader_with(global, config, Lock::read(&config.path().with_file_name(lock::FILE_NAME))?)
+}
+
+/// The same with another lock.
+///
+/// # Errors
+/// A configuration failure.
+pub fn loader_with(global: &Global, config: &Config, lock: Lock) -> Result<Loader, Failure> {
+    let search = SearchPath::standard(&global.plugins_dir, &config.plugins_dirs()?, config.data_dir());
+    Ok(Loader::new(search, lock, config.data_dir().to_owned()))
+}
+
+/// The storage that the command line and `server.json` name.
+///
+/// # Errors
+/// What the configuration, the loader or the backend said.
+pub fn storage(global: &Global) -> Result<Opened, Failure> {
+    let config = Config::load(global.config.as_deref(), &Places::from_env()?)?;
+    FromPlugins.open(global, &config)
+}

@@ -1,0 +1,188 @@
+//! Decoded clients, kept while the backend's history says that they are unchanged.
+//!
+//! Every use asks the backend what changed since the cache last knew; so a hit is as fresh as a read. The invariant: *every entry was read
+//! at or after the cache's token, or at a token from which all changes up to it were applied here.* Hence the order of things: a token is
+//! taken **before** the row it vouches for is read, and what was read is only kept if the cache still stands at that token.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use hivemind_model::{Backend, Changes, Collection, CollectionId, Context, Key, Token};
+
+use super::client::Client;
+
+/// Up to so many changed records are read again, beyond that everything is forgotten.
+const REREAD: usize = 32;
+
+#[derive(Debug)]
+pub(super) struct Cache {
+    state: RwLock<State>,
+    capacity: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    token: Token,
+    by_id: HashMap<i64, Arc<Client>>,
+    /// Ids by access key, as the backend answered.
+    by_key: HashMap<String, i64>,
+}
+
+/// What is looked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Wanted<'a> {
+    Id(i64),
+    AccessKey(&'a str),
+}
+
+/// What the cache has to say.
+pub(super) enum Answer {
+    /// This client, as it is now.
+    Hit(Arc<Client>),
+    /// Nothing; what is read from now on may be kept under this token.
+    Miss(Token),
+}
+
+impl Cache {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { state: RwLock::default(), capacity }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks a client up after catching up with the backend's history.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub(super) fn look_up(
+        &self,
+        backend: &dyn Backend,
+        cx: &Context<'_>,
+        (id, collection): (CollectionId, &Collection),
+        wanted: Wanted<'_>,
+    ) -> hivemind_model::Result<Answer> {
+        let (token, found) = {
+            let state = self.read();
+            (state.token, state.find(wanted))
+        };
+        let (now, changes) = backend.changes_since(cx, id, token)?;
+        if let (Changes::Nothing, Some(client)) = (&changes, found) {
+            return Ok(Answer::Hit(client));
+        }
+        if matches!(changes, Changes::Nothing) && now == token {
+            return Ok(Answer::Miss(now));
+        }
+        let reread = match &changes {
+            Changes::Nothing => Some(Vec::new()),
+            Changes::Keys(keys) => reread(backend, cx, (id, collection), keys)?,
+            _ => None,
+        };
+        let mut state = self.write();
+        if state.token != token {
+            // Somebody else caught up meanwhile, maybe further than this; their state stands, and this call reads for itself.
+            return Ok(Answer::Miss(now));
+        }
+        state.token = now;
+        match reread {
+            Some(records) => records.into_iter().for_each(|(id, client)| state.replace(id, client)),
+            None => {
+                state.by_id.clear();
+                state.by_key.clear();
+            }
+        }
+        Ok(state.find(wanted).map_or(Answer::Miss(now), Answer::Hit))
+    }
+
+    /// Keeps a client that was read after `token` was given, unless the cache has moved on. It answers for its access key only if it
+    /// was found by it: of two records with one key, only the backend knows which one counts.
+    pub(super) fn keep(&self, token: Token, client: &Arc<Client>, wanted: Wanted<'_>) {
+        if client.is_revoked() || client.api_key.is_empty() {
+            return;
+        }
+        let mut state = self.write();
+        if state.token != token {
+            return;
+        }
+        if state.by_id.len() >= self.capacity && !state.by_id.contains_key(&client.id) {
+            state.make_room(self.capacity);
+        }
+        // What was read may be newer than the token, its access key too.
+        if let Some(old) = state.by_id.get(&client.id).cloned()
+            && old.api_key != client.api_key
+        {
+            state.by_key.remove(&old.api_key);
+        }
+        if let Wanted::AccessKey(_) = wanted {
+            state.by_key.insert(client.api_key.clone(), client.id);
+        }
+        state.by_id.insert(client.id, Arc::clone(client));
+    }
+}
+
+impl State {
+    fn find(&self, wanted: Wanted<'_>) -> Option<Arc<Client>> {
+        match wanted {
+            Wanted::Id(id) => self.by_id.get(&id).cloned(),
+            Wanted::AccessKey(key) => self.by_id.get(self.by_key.get(key)?).filter(|c| c.api_key == key).cloned(),
+        }
+    }
+
+    /// Takes note of a changed record: `None` if it is gone, cannot be read or is revoked.
+    fn replace(&mut self, id: i64, client: Option<Arc<Client>>) {
+        let Some(old) = self.by_id.remove(&id) else {
+            // Not one that was kept; but it may have taken a key that another writer gave away twice.
+            if let Some(client) = client {
+                self.by_key.remove(&client.api_key);
+            }
+            return;
+        };
+        let answered = self.by_key.get(&old.api_key) == Some(&id);
+        if answered {
+            self.by_key.remove(&old.api_key);
+        }
+        let Some(client) = client else { return };
+        if self.by_key.remove(&client.api_key).is_none() && answered && old.api_key == client.api_key {
+            self.by_key.insert(client.api_key.clone(), id);
+        }
+        self.by_id.insert(id, client);
+    }
+
+    /// Drops about an eighth, whichever comes first in the map's random order: looking up stays a read, which keeping count of uses
+    /// would not.
+    fn make_room(&mut self, capacity: usize) {
+        let excess = self.by_id.len().saturating_sub(capacity) + capacity / 8 + 1;
+        let victims: Vec<i64> = self.by_id.keys().copied().take(excess).collect();
+        for id in victims {
+            self.replace(id, None);
+        }
+    }
+}
+
+/// The changed records as they are now; `None` if there are too many to read.
+#[allow(clippy::type_complexity, reason = "a list of pairs")]
+fn reread(
+    backend: &dyn Backend,
+    cx: &Context<'_>,
+    (id, collection): (CollectionId, &Collection),
+    keys: &[Key],
+) -> hivemind_model::Result<Option<Vec<(i64, Option<Arc<Client>>)>>> {
+    let mut keys = keys.to_vec();
+    keys.sort_unstable();
+    keys.dedup();
+    if keys.len() > REREAD {
+        return Ok(None);
+    }
+    let rows = backend.get_many(cx, id, &keys)?;
+    let clients = keys.iter().zip(rows).filter_map(|(key, row)| {
+        let Key::Int(key) = key else { return None };
+        let client = row.ok().flatten().and_then(|row| Client::from_row(collection, &row).ok());
+        Some((*key, client.filter(|c| !c.is_revoked()).map(Arc::new)))
+    });
+    Ok(Some(clients.collect()))
+}

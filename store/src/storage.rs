@@ -1,0 +1,220 @@
+//! Calling a backend.
+//!
+//! The surface is asynchronous because a node serves many satellites and a browser has no other way; the backend trait is not,
+//! because engines are not. In between stands [`Offload`]: a call that the backend answers in place runs where it is asked for, and
+//! its future is ready at the first poll; every other call is a job for the pool that the program provides. Without one, every call
+//! runs in place, which is what a command-line tool wants.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use hivemind_model::{
+    Applied, Backend, Capabilities, Capability, Code, Collection, CollectionId, Context, Error, Mutation, Result,
+};
+
+use crate::oneshot::{self, Delivery};
+use crate::resolve;
+
+/// Runs blocking jobs somewhere else than on the thread that asks.
+pub trait Offload: Send + Sync {
+    /// Runs `job`, or drops it if that cannot be done; the caller is told `unavailable` then.
+    fn run(&self, job: Box<dyn FnOnce() + Send>);
+}
+
+/// How a [`Storage`] calls its backend.
+#[derive(Clone)]
+pub struct Options {
+    /// How long one call may take, waiting in the pool's queue included. `None`: as long as the backend likes. Default: 15 s,
+    /// which is longer than the 10 s that the Python node holds a lock at most.
+    pub deadline: Option<Duration>,
+    /// Where calls go that may block. Default: nowhere, they run in place.
+    pub offload: Option<Arc<dyn Offload>>,
+    /// How often a transaction is tried when others change what it read. Default: 64.
+    pub attempts: u32,
+    /// How many decoded clients are kept. Default: 16,384; zero keeps none.
+    pub cached_clients: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { deadline: Some(Duration::from_secs(15)), offload: None, attempts: 64, cached_clients: 16_384 }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("deadline", &self.deadline)
+            .field("offload", &self.offload.is_some())
+            .field("attempts", &self.attempts)
+            .field("cached_clients", &self.cached_clients)
+            .finish()
+    }
+}
+
+/// A collection as the backend knows it.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// Its id in calls to this backend.
+    pub id: CollectionId,
+    /// Its description.
+    pub collection: Arc<Collection>,
+}
+
+/// A backend and how to call it. Cheap to clone; all clones are the same storage.
+#[derive(Clone)]
+pub struct Storage {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    backend: Arc<dyn Backend>,
+    capabilities: Capabilities,
+    options: Options,
+    prepared: RwLock<Vec<Prepared>>,
+}
+
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Storage")
+            .field("capabilities", &self.inner.capabilities)
+            .field("options", &self.inner.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Storage {
+    /// A storage over an open backend.
+    #[must_use]
+    pub fn new(backend: Arc<dyn Backend>, options: Options) -> Self {
+        let capabilities = backend.capabilities();
+        Self { inner: Arc::new(Inner { backend, capabilities, options, prepared: RwLock::default() }) }
+    }
+
+    /// What the backend promises.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities
+    }
+
+    /// How the backend is called.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.inner.options
+    }
+
+    /// Creates, migrates or finds a collection.
+    ///
+    /// # Errors
+    /// The backend's; `too new` if what is stored is newer, and then nothing was touched.
+    pub async fn prepare(&self, collection: Collection) -> Result<Prepared> {
+        let collection = Arc::new(collection);
+        let description = Arc::clone(&collection);
+        let ids = self.run(move |backend, cx| backend.prepare(cx, std::slice::from_ref(&*description))).await?;
+        let [id] = ids[..] else {
+            let name = &collection.name;
+            return Err(Error::invalid(format!("the backend prepared {} collections for the one {name}", ids.len())));
+        };
+        let prepared = Prepared { id, collection };
+        let mut all = self.inner.prepared.write().unwrap_or_else(PoisonError::into_inner);
+        if all.iter().all(|p| p.id != id) {
+            all.push(prepared.clone());
+        }
+        Ok(prepared)
+    }
+
+    /// Carries a batch out: all of it or nothing.
+    ///
+    /// When the backend cannot tell whether the batch was applied, what is stored now is read and decides; only if that shows
+    /// nothing either way does the caller get `outcome unknown`. Nothing is sent twice.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub async fn apply(&self, mutations: Vec<Mutation>) -> Result<Applied> {
+        let this = self.clone();
+        self.run(move |_, cx| this.apply_in_place(cx, &mutations)).await
+    }
+
+    pub(crate) fn apply_in_place(&self, cx: &Context<'_>, mutations: &[Mutation]) -> Result<Applied> {
+        match self.inner.backend.apply(cx, mutations) {
+            Err(error) if error.code() == Code::OutcomeUnknown => {
+                // The call's own time is probably used up by now; reading back gets the same once more.
+                let again = self.context();
+                resolve::outcomes(self, &again, mutations)
+                    .map(|outcomes| Applied { outcomes, token: hivemind_model::Token::default() })
+                    .ok_or(error)
+            }
+            other => other,
+        }
+    }
+
+    /// Runs `job` where blocking is allowed.
+    ///
+    /// If the returned future is dropped, the job's cancel flag is raised.
+    ///
+    /// # Errors
+    /// The job's; `unavailable` if the pool refused it, `panicked` if it died.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&dyn Backend, &Context<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let cx = self.context();
+        let Some(offload) = &self.inner.options.offload else { return job(&*self.inner.backend, &cx) };
+        let cancel = CancelOnDrop(Arc::default());
+        let flag = Arc::clone(&cancel.0);
+        let backend = Arc::clone(&self.inner.backend);
+        let (sender, receiver) = oneshot::channel();
+        offload.run(Box::new(move || {
+            sender.start();
+            let answer = job(&*backend, &cx.cancelled_by(&flag));
+            sender.send(answer);
+        }));
+        match receiver.await {
+            Delivery::Value(answer) => answer,
+            Delivery::NeverStarted => Err(Error::unavailable("the worker pool takes no more jobs")),
+            Delivery::Died => Err(Error::panicked("the call died before it answered; whether it was applied is not known")),
+        }
+    }
+
+    /// Runs a job of reads: in place if the backend never blocks for long on them, else as [`Storage::run`] does.
+    ///
+    /// # Errors
+    /// See [`Storage::run`].
+    pub async fn read<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&dyn Backend, &Context<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        if self.reads_in_place() { job(&*self.inner.backend, &self.context()) } else { self.run(job).await }
+    }
+
+    /// Whether lookups run where they are asked for.
+    #[must_use]
+    pub fn reads_in_place(&self) -> bool {
+        self.inner.options.offload.is_none() || self.inner.capabilities.has(Capability::InlineReads)
+    }
+
+    /// The backend itself.
+    #[must_use]
+    pub fn backend(&self) -> &dyn Backend {
+        &*self.inner.backend
+    }
+
+    pub(crate) fn context(&self) -> Context<'static> {
+        self.inner.options.deadline.map_or_else(Context::unbounded, Context::within)
+    }
+
+    pub(crate) fn collection(&self, id: CollectionId) -> Option<Arc<Collection>> {
+        let all = self.inner.prepared.read().unwrap_or_else(PoisonError::into_inner);
+        all.iter().find(|p| p.id == id).map(|p| Arc::clone(&p.collection))
+    }
+}
+
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
