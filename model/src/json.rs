@@ -129,20 +129,31 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// Writes the document over several lines, four spaces a level, object names sorted: the layout of the Python node's files.
-    /// `level` is the indentation the first line already has.
+    /// Writes the document over several lines, four spaces a level, object names sorted: the layout of the Python node's
+    /// configuration. `level` is the indentation the first line already has.
     pub fn write_pretty(&self, level: usize, out: &mut String) {
+        self.write_lines(level, true, out);
+    }
+
+    /// The same with object members in their own order, as Python's `json.dumps(…, indent=4)` does: the layout of its stores.
+    pub fn write_indented(&self, level: usize, out: &mut String) {
+        self.write_lines(level, false, out);
+    }
+
+    fn write_lines(&self, level: usize, sorted: bool, out: &mut String) {
         match self {
             Self::Array(items) if !items.is_empty() => {
-                block(out, level, ['[', ']'], items.iter(), |out, item| item.write_pretty(level + 1, out));
+                block(out, level, ['[', ']'], items.iter(), |out, item| item.write_lines(level + 1, sorted, out));
             }
             Self::Object(members) if !members.is_empty() => {
-                let mut sorted: Vec<_> = members.iter().collect();
-                sorted.sort_by(|a, b| a.name.decode().cmp(&b.name.decode()));
-                block(out, level, ['{', '}'], sorted.into_iter(), |out, member| {
+                let mut members: Vec<_> = members.iter().collect();
+                if sorted {
+                    members.sort_by(|a, b| a.name.decode().cmp(&b.name.decode()));
+                }
+                block(out, level, ['{', '}'], members.into_iter(), |out, member| {
                     member.name.write(out);
                     out.push_str(": ");
-                    member.value.write_pretty(level + 1, out);
+                    member.value.write_lines(level + 1, sorted, out);
                 });
             }
             other => other.write(out),

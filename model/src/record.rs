@@ -5,7 +5,8 @@
 //! 1. A field that is missing takes its default; `null` is nil.
 //! 2. A name under a [`LegacyRule::Drop`] is forgotten, at the top and inside the extras field.
 //! 3. Every other name that is no field (and no retired column) moves into the extras field, unless that has the name already;
-//!    a collection without extras forgets it.
+//!    a collection without extras forgets it. A name under a [`LegacyRule::Fold`] moves only if its value says something: `null`,
+//!    `false`, zero and whatever is empty are forgotten, as the Python node forgets them.
 //! 4. An extras field that holds no object counts as `{}`.
 //!
 //! Folding is idempotent, and every write stores the folded form.
@@ -14,6 +15,7 @@ use crate::base64;
 use crate::collection::{Collection, Field, LegacyRule};
 use crate::error::{Error, Result};
 use crate::json::{self, Json, Member};
+use crate::number::same_number;
 use crate::row::{Row, RowBuilder, RowView};
 use crate::value::{Kind, Value, ValueRef};
 
@@ -70,7 +72,7 @@ pub fn fold_into(collection: &Collection, builder: &mut RowBuilder<'_>, unknown:
         let retired = collection.retired.iter().any(|r| r.name == name);
         let folded = match rule(collection, &name) {
             Some(LegacyRule::Drop) => false,
-            Some(LegacyRule::Fold) => !matches!(member.value, Json::Null),
+            Some(LegacyRule::Fold) => !is_falsy(&member.value),
             None => !retired,
         };
         if folded && !extras.iter().any(|m| m.name.decode() == name) {
@@ -82,6 +84,18 @@ pub fn fold_into(collection: &Collection, builder: &mut RowBuilder<'_>, unknown:
         builder.put(at, Value::Json(Json::Object(extras).to_text()))?;
     }
     Ok(())
+}
+
+/// What Python's `if value` skips.
+fn is_falsy(value: &Json<'_>) -> bool {
+    match value {
+        Json::Null | Json::Bool(false) => true,
+        Json::Bool(true) => false,
+        Json::Number(raw) => same_number(raw, "0"),
+        Json::String(text) => text.raw.is_empty(),
+        Json::Array(items) => items.is_empty(),
+        Json::Object(members) => members.is_empty(),
+    }
 }
 
 fn rule(collection: &Collection, name: &str) -> Option<LegacyRule> {
@@ -192,6 +206,18 @@ mod tests {
             fold(r#"{"id": 2.0, "t": "é\n", "meta": [1], "skills": null, "blob": "AP8="}"#),
             r#"{"blob": "AP8=", "id": 2, "meta": {}, "r": -1.0, "t": "é\n"}"#
         );
+    }
+
+    #[test]
+    fn a_legacy_value_that_says_nothing_vanishes() {
+        for falsy in ["null", "false", "0", "-0.0", "\"\"", "[]", "{}"] {
+            let folded = fold(&format!(r#"{{"id": 1, "skills": {falsy}, "meta": {{}}}}"#));
+            assert_eq!(folded, r#"{"blob": null, "id": 1, "meta": {}, "r": -1.0, "t": null}"#, "{falsy}");
+        }
+        for value in ["true", "1", "\"a\"", "[0]", "{\"a\": 0}", "NaN"] {
+            let folded = fold(&format!(r#"{{"id": 1, "skills": {value}, "meta": {{}}}}"#));
+            assert!(folded.contains(&format!(r#""meta": {{"skills": {value}}}"#)), "{folded}");
+        }
     }
 
     #[test]

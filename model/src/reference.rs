@@ -4,6 +4,7 @@
 //! is a scan.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::backend::{Applied, Backend, Changes, Token};
@@ -25,6 +26,7 @@ type Records = BTreeMap<(u32, Key), Row>;
 pub struct Reference {
     catalog: Catalog,
     state: Mutex<(Records, u64)>,
+    closed: AtomicBool,
 }
 
 impl Reference {
@@ -32,6 +34,14 @@ impl Reference {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// To be called before anything is done.
+    fn check(&self, cx: &Context<'_>) -> Result<()> {
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(Error::unavailable("this store is closed"));
+        }
+        cx.check()
     }
 
     fn state(&self) -> MutexGuard<'_, (Records, u64)> {
@@ -157,18 +167,19 @@ impl Backend for Reference {
         Capabilities::of(&[AtomicBatch, Unique, ChangeTracking, InlineReads])
     }
 
-    fn prepare(&self, _cx: &Context<'_>, collections: &[Collection]) -> Result<Vec<CollectionId>> {
+    fn prepare(&self, cx: &Context<'_>, collections: &[Collection]) -> Result<Vec<CollectionId>> {
+        self.check(cx)?;
         self.catalog.register(collections)
     }
 
     fn get(&self, cx: &Context<'_>, collection: CollectionId, key: KeyRef<'_>) -> Result<Option<Row>> {
-        cx.check()?;
+        self.check(cx)?;
         self.catalog.get(collection)?;
         Ok(self.state().0.get(&(collection.0, key.to_key())).cloned())
     }
 
     fn find(&self, cx: &Context<'_>, query: &Query, max_bytes: usize) -> Result<Page> {
-        cx.check()?;
+        self.check(cx)?;
         let state = self.state();
         let collection = self.catalog.get(query.collection)?;
         let keys = self.select(&state.0, query)?;
@@ -188,7 +199,7 @@ impl Backend for Reference {
     }
 
     fn apply(&self, cx: &Context<'_>, mutations: &[Mutation]) -> Result<Applied> {
-        cx.check()?;
+        self.check(cx)?;
         let mut state = self.state();
         let mut copy = state.0.clone();
         let outcomes: Result<Vec<_>> =
@@ -198,8 +209,13 @@ impl Backend for Reference {
         Ok(Applied { outcomes, token: Token { epoch: 1, sequence: state.1 } })
     }
 
-    fn changes_since(&self, _cx: &Context<'_>, _collection: CollectionId, token: Token) -> Result<(Token, Changes)> {
+    fn changes_since(&self, cx: &Context<'_>, _collection: CollectionId, token: Token) -> Result<(Token, Changes)> {
+        self.check(cx)?;
         let now = Token { epoch: 1, sequence: self.state().1 };
         Ok((now, if token == now { Changes::Nothing } else { Changes::Everything }))
+    }
+    fn close(&self, _cx: &Context<'_>) -> Result<()> {
+        self.closed.store(true, Ordering::SeqCst);
+        Ok(())
     }
 }

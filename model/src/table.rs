@@ -15,7 +15,7 @@ use crate::eval;
 use crate::query::{Op, Page, Query};
 use crate::report::Problem;
 use crate::row::{Row, RowView};
-use crate::value::{Key, KeyRef, Value, ValueRef};
+use crate::value::{Key, KeyRef, Value, ValueRef, check};
 
 /// The records of one collection, by key and by the fields it indexes.
 #[derive(Debug)]
@@ -93,9 +93,12 @@ impl Table {
     /// The record with this value in a field; of several the one with the lowest key.
     ///
     /// # Errors
-    /// `invalid` if there is no such field.
+    /// `invalid` if there is no such field, or the value is nil or of a kind that the field is not compared with.
     pub fn get_by(&self, field: usize, value: ValueRef<'_>) -> Result<Option<&Row>> {
-        match self.keys_with(field, value) {
+        let described = self.collection.at(field)?;
+        // An index holds values of its field's kind: bytes of another kind could be the same by chance.
+        let fits = !value.is_nil() && check(value, described.kind, &described.name).is_ok();
+        match fits.then(|| self.keys_with(field, value)).flatten() {
             Some(keys) => Ok(keys.and_then(BTreeSet::first).and_then(|key| self.row(key))),
             None => {
                 let condition = crate::Condition::new(field, Op::Eq, value.to_value());
@@ -305,5 +308,37 @@ fn index_bytes<T>(value: ValueRef<'_>, use_it: impl FnOnce(&[u8]) -> T) -> Optio
         ValueRef::Real(v) => Some(use_it(&(v + 0.0).to_ne_bytes())),
         ValueRef::Text(v) => Some(use_it(v.as_bytes())),
         ValueRef::Blob(v) => Some(use_it(v)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Code;
+    use crate::value::Kind;
+
+    #[test]
+    fn a_value_of_another_kind_is_not_found_by_its_bytes() {
+        let unique = |name: &str, kind| {
+            Collection::new("c", 1, "id", Kind::Int).field_with(name, kind, Value::Nil, Index::Unique { except: Vec::new() })
+        };
+        let table = |collection: Collection, value: Value| {
+            let collection = Arc::new(collection);
+            let name = collection.fields[1].name.clone();
+            let row = Row::builder(&collection).set("id", 1).and_then(|b| b.set(&name, value)).expect("a row").build();
+            let mut table = Table::new(Arc::clone(&collection));
+            table.replace(&Key::Int(1), Some(Record::Row(row)));
+            table
+        };
+        let texts = table(unique("t", Kind::Text), "abcdefgh".into());
+        assert!(texts.get_by(1, ValueRef::Text("abcdefgh")).expect("text").is_some());
+        let same_bytes = i64::from_ne_bytes(*b"abcdefgh");
+        for wrong in [ValueRef::Int(same_bytes), ValueRef::Blob(b"abcdefgh"), ValueRef::Nil] {
+            assert_eq!(texts.get_by(1, wrong).expect_err("another kind").code(), Code::Invalid, "{wrong:?}");
+        }
+        // Int and real stand for each other, so that an index of the one is passed by for the other.
+        let reals = table(unique("r", Kind::Real), 2.0.into());
+        assert!(reals.get_by(1, ValueRef::Int(2)).expect("a number").is_some());
+        assert!(reals.get_by(1, ValueRef::Real(f64::NAN)).is_err());
     }
 }

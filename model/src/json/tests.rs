@@ -77,4 +77,8 @@ fn the_pretty_layout_is_pythons() {
     parse(r#"{"b":[],"a":{"y":[1,2],"x":{}}}"#).unwrap().write_pretty(0, &mut out);
     let expected = "{\n    \"a\": {\n        \"x\": {},\n        \"y\": [\n            1,\n            2\n        ]\n    },\n    \"b\": []\n}";
     assert_eq!(out, expected);
+
+    let mut out = String::new();
+    parse(r#"{"b":[],"a":{"y":1.50,"x":{}}}"#).unwrap().write_indented(1, &mut out);
+    assert_eq!(out, "{\n        \"b\": [],\n        \"a\": {\n            \"y\": 1.50,\n            \"x\": {}\n        }\n    }");
 }

@@ -1,0 +1,198 @@
+//! The backend: what each call does with the files.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use hivemind_abi::Host;
+use hivemind_abi::model::{
+    Applied, Backend, Capabilities, Capability, Catalog, Changes, Collection, CollectionId, Context, Error, Key, KeyRef, Lookup,
+    Mutation, Page, Query, Report, Resource, Result, Row, Task, Token, ValueRef,
+};
+
+use crate::config::Config;
+use crate::lock::Lock;
+use crate::place::Place;
+use crate::replace::{create_folder, failed, resolve};
+use crate::state::State;
+use crate::{inspect, journal, prepare};
+
+/// Opens a handle; the entry of the plugin. Only the folder is made.
+///
+/// # Errors
+/// `invalid` if the settings are wrong, `unsupported` with a password, `denied` and `io` if the folder cannot be made.
+pub fn open(config: &str, host: Host) -> Result<JsonStore> {
+    let config = Config::parse(config)?;
+    let place = Place::new(&config, host.data_dir())?;
+    create_folder(&place.folder)?;
+    Ok(JsonStore {
+        resource: resource(&place)?,
+        lock: Lock::new(place.lock.clone(), config.lock_timeout()),
+        catalog: Catalog::new(),
+        state: RwLock::new(State::new()?),
+        closed: AtomicBool::new(false),
+        host,
+        place,
+    })
+}
+
+/// The folder and the name in it: the file itself is another one after each write.
+fn resource(place: &Place) -> Result<Resource> {
+    let unknown = failed("look at", &place.primary);
+    let real = resolve(&place.primary).map_err(&unknown)?;
+    let folder = real.parent().map_or_else(|| place.folder.metadata(), std::path::Path::metadata).map_err(&unknown)?;
+    let file = real.file_name().unwrap_or_default().to_string_lossy();
+    let id = format!("{}:{}:{file}", folder.dev(), folder.ino());
+    Ok(Resource { kind: "file".to_owned(), id, name: place.primary.display().to_string() })
+}
+
+/// A store in JSON files.
+#[derive(Debug)]
+pub struct JsonStore {
+    pub(crate) place: Place,
+    pub(crate) lock: Lock,
+    pub(crate) catalog: Catalog,
+    host: Host,
+    resource: Resource,
+    // Lock before state, always.
+    state: RwLock<State>,
+    closed: AtomicBool,
+}
+
+impl JsonStore {
+    fn known(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn to_change(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn check(&self, cx: &Context<'_>) -> Result<()> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(Error::unavailable("this store was closed"));
+        }
+        cx.check()
+    }
+
+    /// Answers from memory, after making sure that it is what the file says.
+    fn read<T>(&self, cx: &Context<'_>, id: CollectionId, ask: impl FnOnce(&State) -> Result<T>) -> Result<T> {
+        self.check(cx)?;
+        {
+            let known = self.known();
+            if known.file(id)?.is_current()? {
+                return ask(&known);
+            }
+        }
+        let mut state = self.to_change();
+        state.refresh(id)?;
+        ask(&state)
+    }
+
+    /// Finishes what a program that died left half done; only right under the lock.
+    pub(crate) fn finish_cut_batch(&self) -> Result<()> {
+        journal::replay(&self.place.journal, |warning| self.host.warn(warning))
+    }
+
+    pub(crate) fn warn(&self, message: &str) {
+        self.host.warn(message);
+    }
+}
+
+impl Backend for JsonStore {
+    fn capabilities(&self) -> Capabilities {
+        use Capability::{AtomicBatch, ChangeTracking, Durable, InlineReads, MultiProcess, Unique};
+        Capabilities::of(&[Durable, AtomicBatch, Unique, MultiProcess, ChangeTracking, InlineReads])
+    }
+
+    fn prepare(&self, cx: &Context<'_>, collections: &[Collection]) -> Result<Vec<CollectionId>> {
+        self.check(cx)?;
+        prepare::check(&self.place, &self.known(), collections)?;
+        let ids = self.catalog.register(collections)?;
+        let mut new = Vec::new();
+        for id in &ids {
+            let collection = Arc::clone(self.catalog.get(*id)?);
+            if self.known().file(*id).is_err() && !new.iter().any(|(known, _)| known == id) {
+                new.push((*id, collection));
+            }
+        }
+        if !new.is_empty() {
+            create_folder(&self.place.folder)?;
+            let _held = self.lock.take(cx)?;
+            let mut state = self.to_change();
+            state.tables.extend(&self.catalog);
+            prepare::load(cx, (&self.host, &self.place), &mut state, &new)?;
+        }
+        Ok(ids)
+    }
+
+    fn get(&self, cx: &Context<'_>, collection: CollectionId, key: KeyRef<'_>) -> Result<Option<Row>> {
+        self.read(cx, collection, |state| state.tables.get(collection)?.get(&key.to_key()).map(Option::<&Row>::cloned))
+    }
+
+    fn get_by(&self, cx: &Context<'_>, collection: CollectionId, field: usize, value: ValueRef<'_>) -> Result<Option<Row>> {
+        self.read(cx, collection, |state| state.tables.get(collection)?.get_by(field, value).map(Option::<&Row>::cloned))
+    }
+
+    fn get_many(&self, cx: &Context<'_>, collection: CollectionId, keys: &[Key]) -> Result<Vec<Lookup>> {
+        self.read(cx, collection, |state| {
+            let table = state.tables.get(collection)?;
+            Ok(keys.iter().map(|key| table.get(key).map(Option::<&Row>::cloned)).collect())
+        })
+    }
+
+    fn find(&self, cx: &Context<'_>, query: &Query, max_bytes: usize) -> Result<Page> {
+        self.read(cx, query.collection, |state| state.tables.get(query.collection)?.find(query, max_bytes))
+    }
+
+    fn count(&self, cx: &Context<'_>, query: &Query) -> Result<u64> {
+        self.read(cx, query.collection, |state| state.tables.get(query.collection)?.count(query))
+    }
+
+    fn apply(&self, cx: &Context<'_>, mutations: &[Mutation]) -> Result<Applied> {
+        crate::commit::apply(self, cx, mutations)
+    }
+
+    fn changes_since(&self, cx: &Context<'_>, collection: CollectionId, token: Token) -> Result<(Token, Changes)> {
+        self.read(cx, collection, |state| Ok((state.history.token(), state.history.since(collection, token))))
+    }
+
+    fn sync(&self, cx: &Context<'_>) -> Result<Report> {
+        self.check(cx)?;
+        let _held = self.lock.take(cx)?;
+        self.finish_cut_batch()?;
+        let mut state = self.to_change();
+        for id in state.files.keys().copied().collect::<Vec<_>>() {
+            state.reload(id)?;
+        }
+        Ok(inspect::counted(&state))
+    }
+
+    fn maintain(&self, cx: &Context<'_>, task: &Task) -> Result<Report> {
+        self.check(cx)?;
+        match task {
+            Task::Verify => Ok(inspect::verify(&self.place, &mut self.to_change())),
+            other => Err(Error::unsupported(format!("the JSON backend does not offer {other:?}; it offers Verify"))),
+        }
+    }
+
+    fn stats(&self, cx: &Context<'_>) -> Result<Report> {
+        self.check(cx)?;
+        inspect::stats(&self.place, &mut self.to_change())
+    }
+
+    fn resources(&self) -> Vec<Resource> {
+        vec![self.resource.clone()]
+    }
+
+    fn close(&self, cx: &Context<'_>) -> Result<()> {
+        if self.closed.load(Ordering::Relaxed) {
+            return self.check(cx);
+        }
+        // A write that is under way is finished first.
+        let _held = self.lock.wait_for_turn(cx)?;
+        self.closed.store(true, Ordering::Relaxed);
+        *self.to_change() = State::new()?;
+        Ok(())
+    }
+}

@@ -1,0 +1,217 @@
+//! The redo journal: what makes a batch over several files one.
+//!
+//! Renaming is atomic for one file. A batch over several first writes here, and syncs, what each touched record was and becomes;
+//! then it replaces the files; then it removes the journal. Whoever finds a whole journal under the lock finishes the job; a torn one
+//! means that no file was replaced yet. Records, not files, are written, so that finishing late keeps what others changed since.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use hivemind_abi::model::json::{self, Json};
+use hivemind_abi::model::{Error, Result};
+
+use crate::document::{Document, Edits};
+use crate::replace::{failed, replace, sync_folder};
+use crate::seen::Seen;
+
+const MAGIC: &str = "hivemind-journal 1";
+
+/// The changes of a batch to one file.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Changes {
+    /// The file's name inside the store's folder.
+    pub(crate) file: String,
+    /// Its records.
+    pub(crate) records: Vec<Change>,
+}
+
+/// What becomes of a record.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    /// Its name, quoted.
+    pub(crate) name: String,
+    /// Its text before; `None`: it is new.
+    pub(crate) before: Option<String>,
+    /// Its text then; `None`: it is removed.
+    pub(crate) after: Option<String>,
+}
+
+/// Writes the journal, to last.
+pub(crate) fn write(path: &Path, changes: &[Changes]) -> Result<()> {
+    replace(path, encode(changes).as_bytes())
+}
+
+/// Removes the journal, to last.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Ok(()) => sync_folder(path.parent().unwrap_or(Path::new("."))),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(failed("remove", path)(e)),
+    }
+}
+
+/// Finishes what a journal says, if there is one; only right under the lock. Tells `warn` what could not be done.
+///
+/// # Errors
+/// `io`, `denied` and `corrupt` for a file it concerns; the journal stays then.
+pub(crate) fn replay(path: &Path, mut warn: impl FnMut(&str)) -> Result<()> {
+    let content = match fs::read(path) {
+        Ok(content) => content,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(failed("read", path)(e)),
+    };
+    let folder = path.parent().unwrap_or(Path::new("."));
+    for changes in decode(&content).unwrap_or_default() {
+        redo(&folder.join(&changes.file), &changes.records, &mut warn)?;
+    }
+    remove(path)
+}
+
+fn redo(path: &Path, records: &[Change], warn: &mut impl FnMut(&str)) -> Result<()> {
+    let document = match Seen::read(path)?.0 {
+        Some(content) => Document::parse(content, |_, _| {})
+            .map_err(|e| e.context(format!("{} cannot be read", path.display())).place(path.display().to_string()))?,
+        None => Document::default(),
+    };
+    let mut edits = Edits::default();
+    for change in records {
+        let Ok(Json::String(name)) = json::parse(&change.name) else { continue };
+        let name = name.decode();
+        let at = document.position(&name);
+        let found = at.map(|at| document.value(at));
+        if same(found, change.after.as_deref()) {
+            continue;
+        }
+        if !same(found, change.before.as_deref()) {
+            // It was changed since, by a program that does not know this journal: the later change stands.
+            warn(&format!("{}: record {name:?} was changed after a batch that was cut; it is left as it is", path.display()));
+            continue;
+        }
+        match (at, &change.after) {
+            (Some(at), after) => drop(edits.changed.insert(at, after.clone())),
+            (None, Some(after)) => edits.added.push((change.name.clone(), after.clone())),
+            (None, None) => {}
+        }
+    }
+    if edits.is_empty() { Ok(()) } else { replace(path, document.edited(&edits).source().as_bytes()) }
+}
+
+/// Whether two texts say the same, however another program laid them out.
+fn same(a: Option<&str>, b: Option<&str>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => a == b || matches!((json::parse(a), json::parse(b)), (Ok(a), Ok(b)) if a.same(&b)),
+        (a, b) => a.is_none() && b.is_none(),
+    }
+}
+
+fn encode(changes: &[Changes]) -> String {
+    let text = |text: &Option<String>| text.as_deref().map_or("null".to_owned(), json::quote);
+    let record =
+        |c: &Change| format!("\n    {{\"name\": {}, \"before\": {}, \"after\": {}}}", c.name, text(&c.before), text(&c.after));
+    let file = |c: &Changes| {
+        let records: Vec<_> = c.records.iter().map(record).collect();
+        format!("\n  {{\"file\": {}, \"records\": [{}]}}", json::quote(&c.file), records.join(","))
+    };
+    let body = format!("[{}\n]", changes.iter().map(file).collect::<Vec<_>>().join(","));
+    format!("{MAGIC} {} {:016x}\n{body}", body.len(), checksum(body.as_bytes()))
+}
+
+/// What a journal says; `None` if it is torn.
+fn decode(content: &[u8]) -> Option<Vec<Changes>> {
+    let content = std::str::from_utf8(content).ok()?;
+    let (head, body) = content.split_once('\n')?;
+    if head != format!("{MAGIC} {} {:016x}", body.len(), checksum(body.as_bytes())) {
+        return None;
+    }
+    let string = |json: &Json<'_>| if let Json::String(text) = json { Some(text.decode().into_owned()) } else { None };
+    let optional = |json: &Json<'_>| if *json == Json::Null { Some(None) } else { string(json).map(Some) };
+    let parsed = json::parse(body).ok()?;
+    let files = items(&parsed)?.iter().map(|file| {
+        let records = items(&file.member("records")?.value)?.iter().map(|record| {
+            let name = record.member("name")?.raw.to_owned();
+            let (before, after) = (optional(&record.member("before")?.value)?, optional(&record.member("after")?.value)?);
+            Some(Change { name, before, after })
+        });
+        let file = string(&file.member("file")?.value).filter(|name| !name.contains('/') && name.ends_with(".json"))?;
+        Some(Changes { file, records: records.collect::<Option<_>>()? })
+    });
+    files.collect()
+}
+
+fn items<'j, 'a>(json: &'j Json<'a>) -> Option<&'j [Json<'a>]> {
+    if let Json::Array(items) = json { Some(items) } else { None }
+}
+
+/// FNV-1a: it tells a torn file from a whole one, nothing else is asked of it.
+fn checksum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// The error of a batch that was begun and not finished.
+pub(crate) fn unfinished(error: &Error, path: &Path) -> Error {
+    let message = format!(
+        "the batch was begun and could not be finished ({}); its journal {} is carried out before the next write",
+        error.message(),
+        path.display()
+    );
+    Error::outcome_unknown(message).place(path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changes() -> Vec<Changes> {
+        let change = |name: &str, before: Option<&str>, after: Option<&str>| Change {
+            name: json::quote(name),
+            before: before.map(str::to_owned),
+            after: after.map(str::to_owned),
+        };
+        vec![
+            Changes {
+                file: "a.json".to_owned(),
+                records: vec![change("1", Some("{\"x\": 1}"), Some("{\"x\": \"\u{2028}\\ud800\"}"))],
+            },
+            Changes { file: "b.json".to_owned(), records: vec![change("é\"", None, Some("5")), change("2", Some("6"), None)] },
+        ]
+    }
+
+    #[test]
+    fn a_journal_says_the_same_when_it_is_read_and_a_torn_one_says_nothing() {
+        let text = encode(&changes());
+        assert_eq!(decode(text.as_bytes()), Some(changes()));
+        for cut in 0..text.len() {
+            assert_eq!(decode(&text.as_bytes()[..cut]), None);
+        }
+        assert_eq!(decode(text.replace("6", "7").as_bytes()), None);
+    }
+
+    #[test]
+    fn a_journal_names_no_file_outside_of_the_folder() {
+        let outside = vec![Changes { file: "../a.json".to_owned(), records: vec![] }];
+        assert_eq!(decode(encode(&outside).as_bytes()), None);
+    }
+
+    #[test]
+    fn replaying_finishes_the_batch_wherever_it_was_cut_and_keeps_later_changes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (a, b, journal) = (folder.path().join("a.json"), folder.path().join("b.json"), folder.path().join("s.journal"));
+        let read = |path| fs::read_to_string(path).expect("read");
+        let after_a = "{\n    \"1\": {\"x\": \"\\u2028\\ud800\"}\n}";
+        let after_b = "{\n    \"3\": 0,\n    \"é\\\"\": 5\n}";
+        for already in [false, true] {
+            fs::write(&a, if already { after_a } else { "{\"1\": {\"x\":1.0}}" }).expect("written");
+            fs::write(&b, "{\"2\": 6, \"3\": 0}").expect("written");
+            write(&journal, &changes()).expect("written");
+            replay(&journal, |warning| panic!("{warning}")).expect("replayed");
+            assert_eq!((read(&a).as_str(), read(&b).as_str()), (after_a, after_b));
+            assert!(!journal.exists());
+        }
+        fs::write(&a, "{\"1\": \"changed since\"}").expect("written");
+        write(&journal, &changes()).expect("written");
+        let mut warnings = 0;
+        replay(&journal, |_| warnings += 1).expect("replayed");
+        assert_eq!((read(&a).as_str(), warnings), ("{\"1\": \"changed since\"}", 1));
+    }
+}

@@ -1,0 +1,234 @@
+//! One collection's file as it is held in memory: its text, where each record stands in it, and whether it still is what is on disk.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+use std::fs::File;
+use std::sync::Arc;
+
+use hivemind_abi::model::json::Member;
+use hivemind_abi::model::table::{Record, Table};
+use hivemind_abi::model::{Collection, CollectionId, Error, Key, Result};
+
+use crate::document::Document;
+use crate::entry::{self, Reading};
+use crate::place::Files;
+use crate::seen::Seen;
+
+/// A loaded file.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// Whose records these are.
+    pub(crate) id: CollectionId,
+    /// The same.
+    pub(crate) collection: Arc<Collection>,
+    /// Where.
+    pub(crate) files: Files,
+    /// The text.
+    pub(crate) document: Arc<Document>,
+    /// Grows with everything that is learned about the file.
+    pub(crate) generation: u64,
+    positions: HashMap<Key, usize>,
+    // Keys that misplaced records give themselves.
+    claims: Vec<Key>,
+    strays: Vec<String>,
+    seen: Seen,
+    broken: Option<Error>,
+}
+
+impl Loaded {
+    /// A file of which nothing is known yet.
+    pub(crate) fn new(id: CollectionId, collection: Arc<Collection>, files: Files) -> Self {
+        Self {
+            id,
+            collection,
+            files,
+            document: Arc::default(),
+            generation: 0,
+            positions: HashMap::new(),
+            claims: Vec::new(),
+            strays: Vec::new(),
+            seen: Seen::default(),
+            broken: None,
+        }
+    }
+
+    /// Where a record stands in the document.
+    pub(crate) fn position(&self, key: &Key) -> Option<usize> {
+        self.positions.get(key).copied()
+    }
+
+    /// What is in the file and no record of the collection.
+    pub(crate) fn strays(&self) -> &[String] {
+        &self.strays
+    }
+
+    /// Whether the file is what was loaded.
+    ///
+    /// # Errors
+    /// `corrupt` while it is the same file that could not be read.
+    pub(crate) fn is_current(&self) -> Result<bool> {
+        match &self.broken {
+            None => self.seen.is_current(&self.files.data, self.document.source().as_bytes()),
+            Some(error) if self.seen.is_settled() && self.seen.looks_current(&self.files.data)? => Err(error.clone()),
+            Some(_) => Ok(false),
+        }
+    }
+
+    /// Whether the file has not been touched as far as one look tells.
+    pub(crate) fn looks_current(&self) -> Result<bool> {
+        Ok(self.broken.is_none() && self.seen.looks_current(&self.files.data)?)
+    }
+
+    /// Reads the file again and brings the table to what it says; returns the keys of what changed, maybe some more.
+    ///
+    /// # Errors
+    /// `corrupt` if the file as a whole cannot be read; the table stays as it was, and is not to be answered from.
+    pub(crate) fn reload(&mut self, table: &mut Table) -> Result<Vec<Key>> {
+        let (content, seen) = Seen::read(&self.files.data)?;
+        self.generation += 1;
+        self.seen = seen;
+        let mut next = Next::new(self, table);
+        let document = match content {
+            None => Ok(Document::default()),
+            Some(content) => Document::parse(content, |at, member| next.take(at, member)),
+        };
+        let found = next.found;
+        match document {
+            Ok(document) => {
+                self.broken = None;
+                Ok(self.become_(document, found, table))
+            }
+            Err(error) => {
+                let path = self.files.data.display();
+                let advice = "correct it there or put a good copy in its place; until then it is left as it is";
+                let message = format!("{path} cannot be read: {}; {advice}", error.message());
+                let error = Error::corrupt(message).collection(&self.collection.name).place(path.to_string());
+                self.broken = Some(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    fn become_(&mut self, document: Document, found: Found, table: &mut Table) -> Vec<Key> {
+        let gone = self.positions.keys().filter(|key| !found.positions.contains_key(key));
+        let mut changed: Vec<Key> = gone.chain(&self.claims).cloned().collect();
+        for key in &changed {
+            table.replace(key, None);
+        }
+        for (key, record) in found.records {
+            table.replace(&key, Some(record));
+            changed.push(key);
+        }
+        self.claims.clear();
+        for (key, why) in found.claims {
+            if !found.positions.contains_key(&key) && !self.claims.contains(&key) {
+                table.replace(&key, Some(Record::Unreadable(why)));
+                changed.push(key.clone());
+                self.claims.push(key);
+            }
+        }
+        self.document = Arc::new(document);
+        self.positions = found.positions;
+        self.strays = found.strays;
+        changed
+    }
+
+    /// Takes over what was just written: `removed` are positions in the old document, ascending, `added` the new keys in their order.
+    pub(crate) fn adopt(&mut self, document: Document, file: Option<File>, removed: &[usize], added: Vec<Key>) {
+        self.generation += 1;
+        if !removed.is_empty() {
+            self.positions.retain(|_, at| removed.binary_search(at).is_err());
+            for at in self.positions.values_mut() {
+                *at -= removed.partition_point(|r| r < at);
+            }
+        }
+        let first = document.len() - added.len();
+        self.positions.extend(added.into_iter().zip(first..));
+        self.document = Arc::new(document);
+        self.seen = Seen::written(file);
+    }
+}
+
+/// What a new content holds.
+#[derive(Debug, Default)]
+struct Found {
+    positions: HashMap<Key, usize>,
+    // What differs from the table.
+    records: HashMap<Key, Record>,
+    claims: Vec<(Key, String)>,
+    strays: Vec<String>,
+}
+
+/// Compares a new content with what is loaded, record by record.
+struct Next<'l> {
+    known: &'l Loaded,
+    table: &'l Table,
+    found: Found,
+    // Keys whose record stands under another spelling of the key, and that spelling.
+    loose: HashMap<Key, String>,
+}
+
+impl<'l> Next<'l> {
+    fn new(known: &'l Loaded, table: &'l Table) -> Self {
+        Self { known, table, found: Found::default(), loose: HashMap::new() }
+    }
+
+    fn take(&mut self, at: usize, member: &Member<'_>) {
+        let collection = &self.known.collection;
+        let name = member.name.decode();
+        if let Some((key, true)) = entry::key_named(collection, &name)
+            && self.is_known(&key, member)
+        {
+            self.place(key, at, None);
+            return;
+        }
+        match entry::read(collection, member) {
+            Reading::Row(key, row) => self.place(key, at, Some(Record::Row(row))),
+            Reading::Unreadable { key, exact: true, why, own } => {
+                self.claim(own, &why);
+                self.place(key, at, Some(Record::Unreadable(why)));
+            }
+            Reading::Unreadable { key, why, own, .. } => {
+                self.claim(own, &why);
+                match self.found.positions.entry(key.clone()) {
+                    Slot::Occupied(_) => self.found.strays.push(stray(&name, &key)),
+                    Slot::Vacant(slot) => {
+                        slot.insert(at);
+                        self.found.records.insert(key.clone(), Record::Unreadable(why));
+                        self.loose.insert(key, name.into_owned());
+                    }
+                }
+            }
+            Reading::Stray { why, own } => {
+                self.claim(own, &why);
+                self.found.strays.push(why);
+            }
+        }
+    }
+
+    /// Whether this very text stands in the table already.
+    fn is_known(&self, key: &Key, member: &Member<'_>) -> bool {
+        let Some(at) = self.known.position(key) else { return false };
+        let document = &self.known.document;
+        document.value(at) == member.raw && document.name(at) == member.name.raw && matches!(self.table.get(key), Ok(Some(_)))
+    }
+
+    fn place(&mut self, key: Key, at: usize, record: Option<Record>) {
+        if let Some(name) = self.loose.remove(&key) {
+            self.found.strays.push(stray(&name, &key));
+            self.found.records.remove(&key);
+        }
+        if let Some(record) = record {
+            self.found.records.insert(key.clone(), record);
+        }
+        self.found.positions.insert(key, at);
+    }
+
+    fn claim(&mut self, own: Option<Key>, why: &str) {
+        self.found.claims.extend(own.map(|key| (key, why.to_owned())));
+    }
+}
+
+fn stray(name: &str, key: &Key) -> String {
+    format!("the record {name:?}: there is a record for {key} already")
+}

@@ -1,0 +1,140 @@
+//! Finding, creating and migrating the files of collections.
+
+use std::sync::Arc;
+
+use hivemind_abi::Host;
+use hivemind_abi::model::json::{self, Json};
+use hivemind_abi::model::{Collection, CollectionId, Context, Error, Result};
+
+use crate::document::{Document, Edits};
+use crate::entry::{self, Reading};
+use crate::journal;
+use crate::loaded::Loaded;
+use crate::place::{Files, Place};
+use crate::replace::{self, replace};
+use crate::seen::Seen;
+use crate::sentinel::{self, Version};
+use crate::state::State;
+
+/// The files of new collections, checked against each other, against those known and against their versions. Touches nothing.
+///
+/// # Errors
+/// `invalid` if two collections would share a file, `too new` if a stored version is newer.
+pub(crate) fn check(place: &Place, state: &State, collections: &[Collection]) -> Result<()> {
+    let mut taken: Vec<(Files, &str)> = Vec::new();
+    for file in state.files.values() {
+        taken.push((file.files.clone(), &file.collection.name));
+    }
+    for collection in collections {
+        collection.validate()?;
+        let files = place.files(collection)?;
+        if let Some((_, other)) = taken.iter().find(|(f, name)| f.data == files.data && *name != collection.name) {
+            let message = format!("collections {other} and {} would share {}", collection.name, files.data.display());
+            return Err(Error::invalid(message).collection(&collection.name));
+        }
+        sentinel::check(&files.sentinel, collection)?;
+        taken.push((files, &collection.name));
+    }
+    Ok(())
+}
+
+/// Brings the files of collections to their versions and loads them; only right under the lock.
+///
+/// # Errors
+/// `too new`, `corrupt` for a file that cannot be read, `io`.
+pub(crate) fn load(
+    cx: &Context<'_>,
+    (host, place): (&Host, &Place),
+    state: &mut State,
+    collections: &[(CollectionId, Arc<Collection>)],
+) -> Result<()> {
+    // Again, now that nobody can change it.
+    for (_, collection) in collections {
+        sentinel::check(&place.files(collection)?.sentinel, collection)?;
+    }
+    journal::replay(&place.journal, |warning| host.warn(warning))?;
+    for (id, collection) in collections {
+        cx.check()?;
+        let files = place.files(collection)?;
+        for file in [&files.data, &files.sentinel, &place.journal] {
+            replace::remove_leftovers(file)?;
+        }
+        migrate(host, &files, collection)?;
+        let mut file = Loaded::new(*id, Arc::clone(collection), files);
+        file.reload(state.tables.get_mut(*id)?)?;
+        state.files.insert(*id, file);
+    }
+    Ok(())
+}
+
+/// Rewrites older records in their folded form, then the version, in this order: cut in between, it is all done again, to the same
+/// end.
+fn migrate(host: &Host, files: &Files, collection: &Collection) -> Result<()> {
+    let stored = sentinel::check(&files.sentinel, collection)?;
+    let version = i64::from(collection.version);
+    if matches!(stored, Version::Is(stored) if stored >= version) {
+        return Ok(());
+    }
+    if let (Some(content), true) = (Seen::read(&files.data)?.0, stored.number() < version) {
+        let mut edits = Edits::default();
+        let document = Document::parse(content, |at, member| {
+            if let Some(text) = folded(collection, member) {
+                edits.changed.insert(at, Some(text));
+            }
+        });
+        // Whoever loads it next says what is wrong with it.
+        let Ok(document) = document else { return Ok(()) };
+        if !edits.is_empty() {
+            let (count, path) = (edits.changed.len(), files.data.display());
+            host.info(&format!("{path}: {count} records are rewritten for version {version}"));
+            replace(&files.data, document.edited(&edits).source().as_bytes())?;
+        }
+    }
+    sentinel::write(&files.sentinel, collection.version)
+}
+
+/// The folded form of a readable record that is stored in another.
+fn folded(collection: &Collection, member: &json::Member<'_>) -> Option<String> {
+    let Reading::Row(_, row) = entry::read(collection, member) else { return None };
+    let Json::Object(members) = &member.value else { return None };
+    let view = row.view(collection).ok()?;
+    let known = members.iter().all(|m| collection.position(&m.name.decode()).is_some());
+    let extras = collection.extras.and_then(|at| collection.at(at).ok().map(|field| (at, field)));
+    let extras_are_folded = extras.is_none_or(|(at, field)| match member.value.member(&field.name) {
+        Some(stored) => json::parse(view.at(at).as_str().unwrap_or("null")).is_ok_and(|folded| folded.same(&stored.value)),
+        None => true,
+    });
+    if known && extras_are_folded {
+        return None;
+    }
+    entry::render(collection, &row, Some((&row, member.raw))).ok().map(|(text, _)| text)
+}
+
+#[cfg(test)]
+mod tests {
+    use hivemind_abi::model::{Kind, Legacy, LegacyRule};
+
+    use super::*;
+
+    #[test]
+    fn only_what_is_not_folded_is_rewritten() {
+        let mut c = Collection::new("c", 2, "id", Kind::Int).field("meta", Kind::Json);
+        c.extras = Some(1);
+        c.legacy = vec![Legacy { name: "gone".to_owned(), rule: LegacyRule::Drop }];
+        for (text, rewritten) in [
+            (r#"{"id": 1, "meta": {"a": 1.0}}"#, false),
+            (r#"{"id": 1}"#, false),
+            (r#"{"id": 1, "meta": {"gone": 1}}"#, true),
+            (r#"{"id": 1, "meta": [1]}"#, true),
+            (r#"{"id": 1, "meta": {}, "gone": null}"#, true),
+            (r#"{"id": 1, "other": 1, "meta": {}}"#, true),
+            (r#"{"id": 2, "other": 1, "meta": {}}"#, false),
+            ("5", false),
+        ] {
+            let source = format!("{{\"1\": {text}}}");
+            let parsed = json::parse(&source).expect(text);
+            let Json::Object(members) = &parsed else { panic!("an object") };
+            assert_eq!(folded(&c, &members[0]).is_some(), rewritten, "{text}");
+        }
+    }
+}

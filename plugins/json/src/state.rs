@@ -1,0 +1,227 @@
+//! The store in memory, and how a batch becomes new files.
+//!
+//! A batch is tried on the tables and taken back at once; only when its files are written and synced, beside the old ones, are they
+//! renamed and the tables changed, both under one short lock. So readers wait for no disk and never see what did not last.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hivemind_abi::model::table::{Record, Tables};
+use hivemind_abi::model::{Catalog, Collection, CollectionId, Context, Error, Key, Mutation, Outcome, Result, Row};
+
+use crate::document::{Document, Edits};
+use crate::entry;
+use crate::history::History;
+use crate::journal;
+use crate::loaded::Loaded;
+use crate::replace::{self, Staged};
+
+/// What a handle knows.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// The records.
+    pub(crate) tables: Tables,
+    /// The files, by collection id.
+    pub(crate) files: BTreeMap<CollectionId, Loaded>,
+    /// What changed when.
+    pub(crate) history: History,
+}
+
+impl State {
+    /// Nothing.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self { tables: Tables::default(), files: BTreeMap::new(), history: History::new()? })
+    }
+
+    /// The file of a collection.
+    ///
+    /// # Errors
+    /// `invalid` if it was not prepared.
+    pub(crate) fn file(&self, id: CollectionId) -> Result<&Loaded> {
+        self.files.get(&id).ok_or_else(|| Error::invalid(format!("no collection was prepared under the id {}", id.0)))
+    }
+
+    /// Makes sure that a collection is what its file says.
+    ///
+    /// # Errors
+    /// `corrupt` if the file cannot be read.
+    pub(crate) fn refresh(&mut self, id: CollectionId) -> Result<()> {
+        if self.file(id)?.is_current()? { Ok(()) } else { self.reload(id) }
+    }
+
+    /// Reads a collection's file again, come what may.
+    ///
+    /// # Errors
+    /// `corrupt` if the file cannot be read.
+    pub(crate) fn reload(&mut self, id: CollectionId) -> Result<()> {
+        self.file(id)?;
+        let table = self.tables.get_mut(id)?;
+        let Some(file) = self.files.get_mut(&id) else { return Ok(()) };
+        let changed = file.reload(table)?;
+        if !changed.is_empty() {
+            self.history.record(changed.into_iter().map(|key| (id, key)));
+        }
+        Ok(())
+    }
+
+    /// Tries a batch and takes it back: what came of it, and what it changes.
+    ///
+    /// # Errors
+    /// The batch's own.
+    pub(crate) fn plan(&mut self, catalog: &Catalog, cx: &Context<'_>, batch: &[Mutation]) -> Result<(Vec<Outcome>, Vec<Part>)> {
+        let (outcomes, undo) = self.tables.apply(catalog, cx, batch)?;
+        let mut touched: BTreeMap<(CollectionId, Key), Option<Row>> = BTreeMap::new();
+        // In the order of the batch, which is the order in which new records go into the file.
+        let mut order = Vec::new();
+        for (id, key) in undo.touched() {
+            if let std::collections::btree_map::Entry::Vacant(slot) = touched.entry((id, key.clone())) {
+                let now = self.tables.get(id).ok().and_then(|table| table.get(key).ok().flatten()).cloned();
+                slot.insert(now);
+                order.push((id, key.clone()));
+            }
+        }
+        self.tables.undo(undo);
+        let mut parts: BTreeMap<CollectionId, Part> = BTreeMap::new();
+        for (id, key) in order {
+            let new = touched.remove(&(id, key.clone())).flatten();
+            let old = self.tables.get(id)?.get(&key)?.cloned();
+            if old != new {
+                let file = self.file(id)?;
+                let at = file.position(&key);
+                parts.entry(id).or_insert_with(|| Part::new(file)).touched.push(Touched { key, at, old, new });
+            }
+        }
+        Ok((outcomes, parts.into_values().collect()))
+    }
+
+    /// Whether nobody touched the files of these changes since they were planned.
+    ///
+    /// # Errors
+    /// `io` if that cannot be told.
+    pub(crate) fn still_fits(&self, written: &[Written]) -> Result<bool> {
+        for one in written {
+            let file = self.file(one.id)?;
+            if file.generation != one.generation || !file.looks_current()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Puts a written file in place and takes it over.
+    ///
+    /// # Errors
+    /// `io` and `denied`: then nothing happened.
+    pub(crate) fn switch(&mut self, written: Written) -> Result<()> {
+        let Written { id, staged, document, rows, removed, added, .. } = written;
+        let table = self.tables.get_mut(id)?;
+        let renamed = staged.commit()?;
+        let keys: Vec<_> = rows.iter().map(|(key, _)| (id, key.clone())).collect();
+        for (key, row) in rows {
+            table.replace(&key, row.map(Record::Row));
+        }
+        if let Some(file) = self.files.get_mut(&id) {
+            file.adopt(document, renamed, &removed, added);
+        }
+        self.history.record(keys);
+        Ok(())
+    }
+}
+
+/// What a batch changes in one file.
+#[derive(Debug)]
+pub(crate) struct Part {
+    id: CollectionId,
+    collection: Arc<Collection>,
+    path: PathBuf,
+    generation: u64,
+    document: Arc<Document>,
+    touched: Vec<Touched>,
+}
+
+#[derive(Debug)]
+struct Touched {
+    key: Key,
+    at: Option<usize>,
+    old: Option<Row>,
+    new: Option<Row>,
+}
+
+/// A part whose new file is written and synced, and only needs its name.
+#[derive(Debug)]
+pub(crate) struct Written {
+    id: CollectionId,
+    generation: u64,
+    staged: Staged,
+    document: Document,
+    rows: Vec<(Key, Option<Row>)>,
+    removed: Vec<usize>,
+    added: Vec<Key>,
+}
+
+impl Part {
+    fn new(file: &Loaded) -> Self {
+        Self {
+            id: file.id,
+            collection: Arc::clone(&file.collection),
+            path: file.files.data.clone(),
+            generation: file.generation,
+            document: Arc::clone(&file.document),
+            touched: Vec::new(),
+        }
+    }
+
+    /// Writes the new file beside the old one; also tells what a journal has to say of it.
+    ///
+    /// # Errors
+    /// `io` and `denied`, naming the file; `invalid` for a record that no file can hold.
+    pub(crate) fn write(self) -> Result<(Written, journal::Changes)> {
+        let mut edits = Edits::default();
+        let (mut rows, mut removed, mut added, mut records) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for Touched { key, at, old, new } in self.touched {
+            let before = at.map(|at| self.document.value(at));
+            let (text, row) = match new {
+                Some(row) => {
+                    let previous = old.as_ref().zip(before);
+                    let (text, row) =
+                        entry::render(&self.collection, &row, previous).map_err(|e| e.collection(&self.collection.name))?;
+                    (Some(text), Some(row))
+                }
+                None => (None, None),
+            };
+            let name = entry::quoted_name(&key);
+            records.push(journal::Change { name: name.clone(), before: before.map(str::to_owned), after: text.clone() });
+            match (at, text) {
+                (Some(at), text) => {
+                    if text.is_none() {
+                        removed.push(at);
+                    }
+                    edits.changed.insert(at, text);
+                }
+                (None, Some(text)) => {
+                    edits.added.push((name, text));
+                    added.push(key.clone());
+                }
+                (None, None) => {}
+            }
+            rows.push((key, row));
+        }
+        removed.sort_unstable();
+        let document = self.document.edited(&edits);
+        let staged = replace::stage(&self.path, document.source().as_bytes())?;
+        let written = Written { id: self.id, generation: self.generation, staged, document, rows, removed, added };
+        Ok((written, journal::Changes { file: file_name(&self.path), records }))
+    }
+}
+
+impl Written {
+    /// The folder to sync once it is in place.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.staged.folder()
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
