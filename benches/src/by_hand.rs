@@ -9,7 +9,7 @@ use crate::Failure;
 use crate::contest::Contestant;
 
 /// A prepared statement on a copy of the database.
-pub struct Sqlite {
+pub(crate) struct Sqlite {
     connection: Connection,
 }
 
@@ -33,7 +33,7 @@ can_escalate, can_propagate, metadata FROM clients WHERE api_key = ?1 ORDER BY c
 
 impl Sqlite {
     /// Opens the database under `data`.
-    pub fn open(data: &Path) -> Result<Self, Failure> {
+    pub(crate) fn open(data: &Path) -> Result<Self, Failure> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(data.join("hivemind-core/clients.db"), flags)?;
         connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;

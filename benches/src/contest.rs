@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::Failure;
 
 /// Somebody who can look clients up.
-pub trait Contestant {
+pub(crate) trait Contestant {
     /// What the table calls it.
     fn name(&self) -> String;
 
@@ -19,7 +19,7 @@ pub trait Contestant {
 }
 
 /// Runs contestants on one set of keys.
-pub struct Contest {
+pub(crate) struct Contest {
     keys: Vec<String>,
     rounds: usize,
     random: u64,
@@ -27,12 +27,12 @@ pub struct Contest {
 
 impl Contest {
     /// A contest over these keys.
-    pub fn new(keys: Vec<String>, rounds: usize) -> Self {
+    pub(crate) fn new(keys: Vec<String>, rounds: usize) -> Self {
         Self { keys, rounds, random: 0x2545_f491_4f6c_dd1d }
     }
 
     /// The keys.
-    pub fn keys(&self) -> &[String] {
+    pub(crate) fn keys(&self) -> &[String] {
         &self.keys
     }
 
@@ -48,7 +48,7 @@ impl Contest {
     }
 
     /// Runs all rounds and prints the table; the first contestant is the measure.
-    pub fn run(&mut self, title: &str, mut contestants: Vec<Box<dyn Contestant>>) -> Result<(), Failure> {
+    pub(crate) fn run(&mut self, title: &str, mut contestants: Vec<Box<dyn Contestant>>) -> Result<(), Failure> {
         let mut times: Vec<Vec<f64>> = vec![Vec::new(); contestants.len()];
         // The first round warms caches and does not count.
         for round in 0..=self.rounds {

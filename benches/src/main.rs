@@ -58,36 +58,37 @@ fn run(options: &Options) -> Result<(), Failure> {
     // On the disk that the build is on: a temp folder may be memory.
     let target = exe_folder()?;
     let home = tempfile::Builder::new().prefix("bench-").tempdir_in(&target)?;
-    let keys: Vec<String> = (0..options.clients).map(|n| format!("{:032x}", (n as u128 + 1) * 0x9e37_79b9_7f4a_7c15_f39c)).collect();
+    let keys: Vec<String> =
+        (0..options.clients).map(|n| format!("{:032x}", (n as u128 + 1) * 0x9e37_79b9_7f4a_7c15_f39c)).collect();
     let mut contest = Contest::new(keys, options.rounds);
 
     let sqlite = home.path().join("sqlite");
-    ours::fill("sqlite", &sqlite, contest.keys())?;
+    let backend = ours::filled("sqlite", &sqlite, contest.keys())?;
     let (copy, pythons) = (home.path().join("copy"), home.path().join("python"));
     copy_data(&sqlite, &copy)?;
     copy_data(&sqlite, &pythons)?;
     let contestants: Vec<Box<dyn Contestant>> = vec![
         Box::new(by_hand::Sqlite::open(&copy)?),
-        Box::new(ours::Loaded::open("sqlite", &sqlite, false)?),
-        Box::new(ours::Loaded::open("sqlite", &sqlite, true)?),
+        Box::new(ours::Loaded::new("sqlite", &backend, false)?),
+        Box::new(ours::Loaded::new("sqlite", &backend, true)?),
         Box::new(peer::Python::start("sqlite", &pythons)?),
     ];
     contest.run("SQLite, get by access key", contestants)?;
 
     let json = home.path().join("json");
-    ours::fill("json", &json, contest.keys())?;
+    let backend = ours::filled("json", &json, contest.keys())?;
     let contestants: Vec<Box<dyn Contestant>> = vec![
-        Box::new(ours::Loaded::open("json", &json, false)?),
-        Box::new(ours::Loaded::open("json", &json, true)?),
+        Box::new(ours::Loaded::new("json", &backend, false)?),
+        Box::new(ours::Loaded::new("json", &backend, true)?),
         Box::new(peer::Python::start("json", &json)?),
     ];
     contest.run("JSON, get by access key", contestants)?;
 
-    let memory = home.path().join("memory");
+    let backend = ours::filled("memory", &home.path().join("memory"), contest.keys())?;
     let contestants: Vec<Box<dyn Contestant>> = vec![
         Box::new(ours::Linked::filled(contest.keys(), false)?),
-        Box::new(ours::Loaded::filled("memory", &memory, contest.keys(), false)?),
-        Box::new(ours::Loaded::filled("memory", &memory, contest.keys(), true)?),
+        Box::new(ours::Loaded::new("memory", &backend, false)?),
+        Box::new(ours::Loaded::new("memory", &backend, true)?),
     ];
     contest.run("Memory, get by access key", contestants)?;
     Ok(())
@@ -111,6 +112,7 @@ fn copy_data(from: &Path, to: &Path) -> Result<(), Failure> {
 fn machine() -> String {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find_map(|l| l.strip_prefix("model name")).map_or("unknown CPU", |m| m.trim_start_matches([' ', '\t', ':']));
+    let model =
+        info.lines().find_map(|l| l.strip_prefix("model name")).map_or("unknown CPU", |m| m.trim_start_matches([' ', '\t', ':']));
     format!("{cpus} cores, {model}")
 }

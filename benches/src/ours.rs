@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 
 use hivemind_host::plugins::lock::Lock;
 use hivemind_host::plugins::{Loader, SearchPath};
-use hivemind_model::{Backend, Context, Mutation, Row, Value};
+use hivemind_model::{Backend, Context, Mutation, Row, Task, Value};
 use hivemind_store::{Clients, Options, Storage};
 use serde_json::Map;
 
 use crate::Failure;
 use crate::contest::Contestant;
 
-fn load(module: &str, data: &Path) -> Result<Arc<dyn Backend>, Failure> {
+/// Opens a backend as the host does. One handle serves all contestants: the host refuses a second one on the same store.
+pub(crate) fn load(module: &str, data: &Path) -> Result<Arc<dyn Backend>, Failure> {
     let plugins: PathBuf = crate::exe_folder()?.join("plugins");
     let loader = Loader::new(SearchPath::only(&[plugins]), Lock::default(), data.to_owned());
     Ok(loader.open(module, &Map::new())?.backend)
@@ -48,34 +49,26 @@ fn add_all(backend: &dyn Backend, keys: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Makes a store under `data` with a client for each key.
-pub fn fill(module: &str, data: &Path, keys: &[String]) -> Result<(), Failure> {
+/// Opens a store under `data` with a client for each key.
+pub(crate) fn filled(module: &str, data: &Path, keys: &[String]) -> Result<Arc<dyn Backend>, Failure> {
     std::fs::create_dir_all(data)?;
     let backend = load(module, data)?;
     add_all(backend.as_ref(), keys)?;
-    backend.close(&Context::unbounded())?;
-    Ok(())
+    backend.maintain(&Context::unbounded(), &Task::Checkpoint).ok();
+    Ok(backend)
 }
 
 /// The typed store over a loaded library.
-pub struct Loaded {
+pub(crate) struct Loaded {
     name: String,
     clients: Clients,
 }
 
 impl Loaded {
-    /// Opens the store under `data`, with the decoded cache or without.
-    pub fn open(module: &str, data: &Path, cached: bool) -> Result<Self, Failure> {
-        let clients = clients(load(module, data)?, cached)?;
-        Ok(Self { name: format!("typed get through {module}'s library{}", if cached { ", cached" } else { "" }), clients })
-    }
-
-    /// Opens an empty store and fills it, for what does not last.
-    pub fn filled(module: &str, data: &Path, keys: &[String], cached: bool) -> Result<Self, Failure> {
-        let backend = load(module, data)?;
-        add_all(backend.as_ref(), keys)?;
+    /// The typed store over this backend, with the decoded cache or without.
+    pub(crate) fn new(module: &str, backend: &Arc<dyn Backend>, cached: bool) -> Result<Self, Failure> {
         let name = format!("typed get through {module}'s library{}", if cached { ", cached" } else { "" });
-        Ok(Self { name, clients: clients(backend, cached)? })
+        Ok(Self { name, clients: clients(Arc::clone(backend), cached)? })
     }
 }
 
@@ -99,13 +92,13 @@ impl Contestant for Loaded {
 }
 
 /// The typed store over the memory engine linked into this program.
-pub struct Linked {
+pub(crate) struct Linked {
     clients: Clients,
 }
 
 impl Linked {
     /// An engine with a client for each key.
-    pub fn filled(keys: &[String], cached: bool) -> Result<Self, Failure> {
+    pub(crate) fn filled(keys: &[String], cached: bool) -> Result<Self, Failure> {
         let backend = hivemind_memory_plugin::backend::open("{}", hivemind_abi::Host::detached(std::env::temp_dir()))?;
         add_all(&backend, keys)?;
         Ok(Self { clients: clients(Arc::new(backend), cached)? })

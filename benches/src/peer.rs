@@ -9,7 +9,7 @@ use crate::Failure;
 use crate::contest::Contestant;
 
 /// A running `lookup.py`.
-pub struct Python {
+pub(crate) struct Python {
     kind: &'static str,
     child: Child,
     input: ChildStdin,
@@ -18,7 +18,7 @@ pub struct Python {
 
 impl Python {
     /// Starts it on the store under `data`.
-    pub fn start(kind: &'static str, data: &Path) -> Result<Self, Failure> {
+    pub(crate) fn start(kind: &'static str, data: &Path) -> Result<Self, Failure> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("no root")?;
         let python: PathBuf = root.join("target/python-peers/bin/python");
         let scratch = data.join("scratch");

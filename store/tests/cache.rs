@@ -15,7 +15,7 @@ fn add(clients: &Clients, key: &str) -> Arc<hivemind_store::Client> {
 }
 
 fn name_of(clients: &Clients, key: &str) -> Option<String> {
-    wait(clients.by_access_key(key)).expect("read").map(|c| c.name.clone())
+    wait(clients.by_access_key(key)).expect("read").map(|c| c.label().to_owned())
 }
 
 /// A change by another program: past this store, straight to the backend.

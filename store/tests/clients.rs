@@ -32,7 +32,7 @@ fn ids_are_dense_and_an_access_key_belongs_to_one_client() {
     assert!(matches!(taken, Err(Error::KeyTaken { .. })), "{taken:?}");
     assert_eq!(add(&clients, "c").id, 3, "a refused one uses no id up");
     let found = wait(clients.by_access_key("b")).expect("found").expect("b");
-    assert_eq!((found.id, found.name.as_str(), found.password.as_deref()), (2, "B", Some("pw")));
+    assert_eq!((found.id, found.label(), found.password.as_deref()), (2, "B", Some("pw")));
     assert!(found.can_broadcast && !found.is_admin && found.allowed_types.is_empty());
 }
 
@@ -77,7 +77,7 @@ fn each_change_touches_its_own_field_only() {
     wait(clients.blacklist(&stale, Blacklist::Intent, "i1")).expect("intent");
     let set = MetadataChange { set: vec![("n".to_owned(), "1.50".to_owned())], unset: vec!["absent".to_owned()] };
     let now = wait(clients.set_metadata(&stale, &set)).expect("metadata");
-    assert_eq!((now.name.as_str(), now.is_admin, now.can_escalate, now.can_propagate), ("new", true, false, true));
+    assert_eq!((now.label(), now.is_admin, now.can_escalate, now.can_propagate), ("new", true, false, true));
     assert_eq!(now.allowed_types, ["speak", "a.b"]);
     assert!((now.last_seen - 12.5).abs() < f64::EPSILON);
     assert_eq!(now.metadata.as_json(), r#"{"skill_blacklist": ["s1"], "intent_blacklist": ["i1"], "n": 1.50}"#);
@@ -109,7 +109,7 @@ fn a_revoked_client_keeps_its_row_and_nothing_brings_it_back() {
     let set = MetadataChange { set: vec![("noise_psk".to_owned(), "\"s\"".to_owned())], unset: Vec::new() };
     wait(clients.set_metadata(&stale, &set)).expect("metadata");
     let revoked = wait(clients.revoke(&stale)).expect("revoke");
-    assert!(revoked.is_revoked() && revoked.password.is_none() && revoked.name.is_empty() && !revoked.is_admin);
+    assert!(revoked.is_revoked() && revoked.password.is_none() && revoked.label().is_empty() && !revoked.is_admin);
     assert_eq!((revoked.id, revoked.metadata.as_json(), revoked.allowed_types.len()), (2, "{}", 0));
     for late in [
         wait(clients.rename(&stale, "x")).map(drop),
@@ -232,7 +232,7 @@ fn a_cut_behind_the_commit_is_resolved_by_reading_back_and_never_repeated() {
     let client = add(&clients, "k");
     assert_eq!((client.id, wait(clients.count())), (1, Ok(1)));
     cut(Cut::AfterCommit);
-    assert_eq!(wait(clients.rename(&client, "x")).expect("renamed").name, "x");
+    assert_eq!(wait(clients.rename(&client, "x")).expect("renamed").label(), "x");
     cut(Cut::AfterCommit);
     assert!(wait(clients.blacklist(&client, Blacklist::Skill, "s")).expect("blacklisted"));
 
@@ -242,7 +242,7 @@ fn a_cut_behind_the_commit_is_resolved_by_reading_back_and_never_repeated() {
     cut(Cut::BeforeCommit);
     let lost = wait(clients.rename(&client, "y"));
     assert!(matches!(&lost, Err(Error::Backend(e)) if e.code() == Code::OutcomeUnknown), "{lost:?}");
-    assert_eq!((wait(clients.count()), wait(clients.by_id(1)).expect("read").expect("k").name.as_str()), (Ok(1), "x"));
+    assert_eq!((wait(clients.count()), wait(clients.by_id(1)).expect("read").expect("k").label()), (Ok(1), "x"));
     cut(Cut::AfterCommit);
     assert!(wait(clients.revoke(&client)).expect("revoked").is_revoked());
 }

@@ -29,7 +29,7 @@ impl Ended {
     ///
     /// # Panics
     /// If it did not.
-    #[must_use]
+    #[expect(clippy::must_use_candidate, reason = "most commands are run for what they do")]
     pub fn well(self) -> String {
         assert_eq!(self.code, 0, "{self:?}");
         self.out
@@ -70,7 +70,9 @@ impl Operator {
     #[must_use]
     pub fn with_module(module: &str) -> Self {
         let operator = Self::new();
-        operator.configure(&serde_json::json!({"database": {"module": module, module: {"name": "clients", "subfolder": "hivemind-core"}}}));
+        operator.configure(
+            &serde_json::json!({"database": {"module": module, module: {"name": "clients", "subfolder": "hivemind-core"}}}),
+        );
         operator
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use hivemind_host::plugins::lock::Lock;
 use hivemind_host::plugins::{Checked, Loader, OpenError, Reason, Refusal, SearchPath};
-use hivemind_model::{Code, Collection, Context, Kind, KeyRef, Mutation, Query, Row};
+use hivemind_model::{Code, Collection, Context, KeyRef, Kind, Mutation, Query, Row};
 use hivemind_tests::{build, loader, place, set_mode};
 use serde_json::{Map, Value, json};
 
@@ -85,7 +85,15 @@ fn a_wrong_name_says_what_was_searched_what_is_close_and_what_to_do() {
     let refusal = loader.resolve("ledgr-db-plugin").err().expect("a refusal");
     assert_says(
         &refusal,
-        &["\"ledgr-db-plugin\"", "did you mean \"ledger-db-plugin\"?", "not-there (not there)", "b.so", "a text file", "--plugins-dir", "plugins list"],
+        &[
+            "\"ledgr-db-plugin\"",
+            "did you mean \"ledger-db-plugin\"?",
+            "not-there (not there)",
+            "b.so",
+            "a text file",
+            "--plugins-dir",
+            "plugins list",
+        ],
     );
 }
 
@@ -230,7 +238,12 @@ fn wrong_settings_name_the_nearest_key_and_never_the_value() {
     let error = opened.err().expect("a refusal");
     assert_says(
         &error,
-        &["unknown key `duarble`; did you mean `durable`?", "`secret`: expected string, found number", "`limit`: expected at least 1", "`misdeed`: expected one of"],
+        &[
+            "unknown key `duarble`; did you mean `durable`?",
+            "`secret`: expected string, found number",
+            "`limit`: expected at least 1",
+            "`misdeed`: expected one of",
+        ],
     );
     assert!(!error.to_string().contains("12345") && !error.to_string().contains("hunter2"), "{error}");
 }

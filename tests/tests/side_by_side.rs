@@ -57,7 +57,17 @@ fn taking_turns(module: &str) {
 
     let clients = python(&["add-client", "--name", "küche", "--access-key", "key-1", "--password", secret, "--allow", "speak"]);
     assert_eq!(clients[0]["allowed_types"], json!(["speak"]));
-    let (clients, _) = ours(&["add-client", "--name", "garten 🌻", "--access-key", "key-2", "--password", secret, "--metadata", r#"{"π": 3.14}"#]);
+    let (clients, _) = ours(&[
+        "add-client",
+        "--name",
+        "garten 🌻",
+        "--access-key",
+        "key-2",
+        "--password",
+        secret,
+        "--metadata",
+        r#"{"π": 3.14}"#,
+    ]);
     assert_eq!((&clients[1]["client_id"], &clients[1]["metadata"]["π"]), (&json!(2), &json!(3.14)));
     let clients = python(&["add-client", "--access-key", "key-3", "--admin", "true", "--password", secret]);
     assert_eq!(clients[2]["client_id"], 3);
@@ -85,7 +95,10 @@ fn taking_turns(module: &str) {
         assert_eq!(ours(&[&allow, "x.y", "1"]).0[0]["metadata"][key], json!(["z"]));
         python(&[&allow, "z", "1"]);
     }
-    assert_eq!(ours(&["set-metadata", "2", "--key", "big", "--value", "123456789012345678901234567890"]).0[1]["metadata"]["π"], 3.14);
+    assert_eq!(
+        ours(&["set-metadata", "2", "--key", "big", "--value", "123456789012345678901234567890"]).0[1]["metadata"]["π"],
+        3.14
+    );
     assert_eq!(python(&["set-metadata", "2", "--metadata", r#"{"room": {"floor": 1}}"#])[1]["metadata"]["room"]["floor"], 1);
     assert_eq!(ours(&["set-metadata", "2", "--unset", "big"]).0[1]["metadata"].get("big"), None);
     ours(&["set-metadata", "1", "--key", "noise_pubkey", "--value", &"ab".repeat(32)]);
@@ -127,7 +140,11 @@ fn by_id(clients: &[Value], id: i64) -> &Value {
 
 /// What is expected of every shape; see the table in legacy.py.
 fn assert_migrated(clients: &[Value]) {
-    assert!(clients.iter().all(|c| ["skill_blacklist", "intent_blacklist", "message_blacklist", "crypto_key"].iter().all(|k| c.get(*k).is_none())));
+    assert!(
+        clients.iter().all(|c| ["skill_blacklist", "intent_blacklist", "message_blacklist", "crypto_key"]
+            .iter()
+            .all(|k| c.get(*k).is_none()))
+    );
     assert!(by_id(clients, 3)["metadata"]["skill_blacklist"].is_array());
     assert_eq!(by_id(clients, 3)["metadata"].get("message_blacklist"), None);
     assert_eq!(by_id(clients, 5)["api_key"], "revoked");

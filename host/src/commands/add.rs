@@ -136,7 +136,7 @@ fn random_hex() -> Result<String, Failure> {
 
 fn taken(access_key: &str, clients: &hivemind_store::Clients) -> Failure {
     let holder = pollster::block_on(clients.by_access_key(access_key)).ok().flatten();
-    let whose = holder.map_or_else(String::new, |c| format!(" (Node ID: {}, Friendly Name: {})", c.id, show::text(&c.name)));
+    let whose = holder.map_or_else(String::new, |c| format!(" (Node ID: {}, Friendly Name: {})", c.id, show::text(c.label())));
     Failure::new(
         Exit::Conflict,
         "key-taken",
@@ -149,7 +149,7 @@ fn print(client: &Client, module: &str, with_metadata: bool, out: &mut dyn Write
     writeln!(out, "Database backend: {module}\nCredentials added to database!\n")?;
     writeln!(out, "Node ID: {}", client.id)?;
     writeln!(out, "Admin Privileges: {}", show::truth(client.is_admin))?;
-    writeln!(out, "Friendly Name: {}", show::text(&client.name))?;
+    writeln!(out, "Friendly Name: {}", show::text(client.label()))?;
     writeln!(out, "Access Key: {}", show::text(&client.api_key))?;
     writeln!(out, "Password: {}", show::text(client.password.as_deref().unwrap_or_default()))?;
     if with_metadata {

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 pub fn run(target: &Target, admin: bool, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     let session = cx.session()?;
     let client = pick::client(target, &session.clients, cx)?;
-    let name = show::text(&client.name);
+    let name = show::text(client.label());
     if client.is_admin == admin {
         let state = if admin { "is already an administrator!" } else { "is not an administrator" };
         writeln!(out, "{name} {state}")?;

@@ -51,7 +51,7 @@ fn run(target: &Target, list: Blacklist, item: &str, add: bool, cx: &Context<'_>
     } else {
         pollster::block_on(session.clients.unblacklist(&client, list, item))?
     };
-    let (name, item, list) = (show::text(&client.name), show::text(item), list.member());
+    let (name, item, list) = (show::text(client.label()), show::text(item), list.member());
     match (add, changed) {
         (true, true) => writeln!(out, "Blacklisted '{item}' for {name}")?,
         (true, false) => writeln!(out, "Client {name} already has '{item}' in {list}")?,

@@ -56,7 +56,7 @@ fn write(clients: &Clients, all: bool, out: &mut dyn Write, cx: &Context<'_>) ->
         }
         let id = client.id.to_string();
         let password = client.password.as_deref().unwrap_or_default();
-        csv.write_record([&id, &client.name, show::truth(client.is_admin), &client.api_key, password]).map_err(failed)
+        csv.write_record([id.as_str(), client.label(), show::truth(client.is_admin), &client.api_key, password]).map_err(failed)
     }))?;
     csv.flush()?;
     list::report(&unreadable, cx);

@@ -43,7 +43,7 @@ pub fn allow(args: &Args, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), F
     if !new.is_empty() {
         pollster::block_on(session.clients.allow_types(&client, &new))?;
     }
-    let name = show::text(&client.name);
+    let name = show::text(client.label());
     for allowed in new {
         writeln!(out, "Allowed '{}' for {name}", show::text(allowed))?;
     }
@@ -65,7 +65,7 @@ pub fn deny(args: &Args, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Fa
     if !listed.is_empty() {
         pollster::block_on(session.clients.deny_types(&client, &listed))?;
     }
-    let name = show::text(&client.name);
+    let name = show::text(client.label());
     for denied in listed {
         writeln!(out, "Blacklisted '{}' for {name}", show::text(denied))?;
     }

@@ -46,7 +46,7 @@ pub fn run(args: &Args, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Fai
     let client = pick::client(&args.target, &session.clients, cx)?;
     let now = pollster::block_on(session.clients.set_metadata(&client, &change))?;
     let shown = redact::json_text(now.metadata.as_json(), args.show_secrets);
-    writeln!(out, "Updated metadata for {}: {}", show::text(&client.name), show::text(&shown))?;
+    writeln!(out, "Updated metadata for {}: {}", show::text(client.label()), show::text(&shown))?;
     Ok(())
 }
 

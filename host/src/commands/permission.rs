@@ -14,7 +14,7 @@ use crate::failure::Failure;
 pub fn run(target: &Target, permission: Permission, allow: bool, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     let session = cx.session()?;
     let client = pick::client(target, &session.clients, cx)?;
-    let name = show::text(&client.name);
+    let name = show::text(client.label());
     let (kind, allowed) = match permission {
         Permission::Broadcast => ("BROADCAST", client.can_broadcast),
         Permission::Escalate => ("ESCALATE", client.can_escalate),

@@ -76,7 +76,7 @@ fn chosen(clients: &Clients, cx: &Context<'_>) -> Result<Arc<Client>, Failure> {
         let only = live.pop().ok_or_else(|| {
             Failure::new(Exit::NoSuchClient, "unknown-client", "there are no clients").help("add one with add-client")
         })?;
-        cx.console.note(&format!("Client {} ({}), the only one:", only.id, show::text(&only.name)));
+        cx.console.note(&format!("Client {} ({}), the only one:", only.id, show::text(only.label())));
         return Ok(Arc::new(only));
     }
     if !cx.console.is_interactive() {
@@ -85,7 +85,7 @@ fn chosen(clients: &Clients, cx: &Context<'_>) -> Result<Arc<Client>, Failure> {
     }
     let mut table = show::table(&["ID", "Name", "Allowed message types"]);
     for client in &live {
-        table.add_row([client.id.to_string(), show::text(&client.name).into_owned(), types(client)]);
+        table.add_row([client.id.to_string(), show::text(client.label()).into_owned(), types(client)]);
     }
     cx.console.note(&table.to_string());
     loop {

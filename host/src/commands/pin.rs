@@ -17,7 +17,7 @@ const PIN: &str = "noise_pubkey";
 pub fn run(target: &Target, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     let session = cx.session()?;
     let client = pick::client(target, &session.clients, cx)?;
-    let name = show::text(&client.name);
+    let name = show::text(client.label());
     if matches!(client.metadata.member(PIN), None | Some("null" | "\"\"")) {
         writeln!(out, "{name} has no pinned Noise key — nothing to reset")?;
         return Ok(());

@@ -24,6 +24,6 @@ pub fn run(args: &Args, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Fai
     let session = cx.session()?;
     let client = pick::client(&args.target, &session.clients, cx)?;
     let renamed = pollster::block_on(session.clients.rename(&client, &args.name))?;
-    writeln!(out, "Renamed '{}' to '{}'", show::text(&client.name), show::text(&renamed.name))?;
+    writeln!(out, "Renamed '{}' to '{}'", show::text(client.label()), show::text(renamed.label()))?;
     Ok(())
 }

@@ -84,7 +84,8 @@ fn first_mismatch(report: &str) -> String {
     let mut path = Vec::new();
     let mut lines = report.lines().map(str::trim).skip_while(|line| !line.contains("error(s)inside"));
     for line in lines.by_ref() {
-        if let Some(name) = line.strip_prefix("field_name:").filter(|name| !name.starts_with("field_") && !name.starts_with("__")) {
+        if let Some(name) = line.strip_prefix("field_name:").filter(|name| !name.starts_with("field_") && !name.starts_with("__"))
+        {
             path.push(name);
         } else if let Some(what) = line.strip_prefix("Error:") {
             let words: Vec<_> = lines.take_while(|line| !line.is_empty()).take(4).collect();

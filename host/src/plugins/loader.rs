@@ -39,6 +39,19 @@ pub struct Plugin {
     module: BackendModule_Ref,
 }
 
+impl Plugin {
+    /// Opens a backend without supervision and without claiming its resources: for tools and tests that know no other handle is in
+    /// the way.
+    ///
+    /// # Errors
+    /// What the plugin's `open` gave.
+    pub fn open_bare(&self, config: &str, data_dir: &Path) -> hivemind_abi::model::Result<proxy::Loaded> {
+        let services =
+            HostServices { module: self.manifest.module.clone(), data_dir: data_dir.to_owned(), plugin_path: self.path.clone() };
+        proxy::open(self.module, config, services)
+    }
+}
+
 /// A backend that is open, and the plugin it came from.
 #[derive(Clone)]
 pub struct Opened {
@@ -200,10 +213,7 @@ impl Loader {
         let failed = |error: Error| OpenError::Backend { module: module.clone(), error };
         let open = {
             let (plugin, data_dir) = (plugin.clone(), self.data_dir.clone());
-            move || -> hivemind_abi::model::Result<Box<dyn Backend>> {
-                let services = HostServices { module: plugin.manifest.module.clone(), data_dir: data_dir.clone(), plugin_path: plugin.path.clone() };
-                Ok(Box::new(proxy::open(plugin.module, &config, services)?))
-            }
+            move || -> hivemind_abi::model::Result<Box<dyn Backend>> { Ok(Box::new(plugin.open_bare(&config, &data_dir)?)) }
         };
         let backend = open().map_err(failed)?;
         let claim = Claim::take(&backend.resources(), &module)?;

@@ -121,7 +121,9 @@ impl Lock {
     pub fn write(&self) -> Result<(), Refusal> {
         let bad = |why: String| Reason::BadLock(why).at(&self.path);
         let text = toml::to_string_pretty(&self.content).map_err(|e| bad(e.to_string()))?;
-        let text = format!("# Written by `hivemind-host plugins pin`. A module listed here loads only from a file with its hash.\n\n{text}");
+        let text = format!(
+            "# Written by `hivemind-host plugins pin`. A module listed here loads only from a file with its hash.\n\n{text}"
+        );
         crate::files::replace(&self.path, text.as_bytes(), 0o644).map_err(|e| bad(e.to_string()))
     }
 }

@@ -169,7 +169,10 @@ impl fmt::Display for Reason {
                 "expected at least {expected} bytes as its headers say, found {found}: the file was cut short; copy it again"
             ),
             Self::WrongTarget { expected, found } => {
-                write!(f, "expected a library for {expected}, found one for {found}; ask its vendor for the build for this system")
+                write!(
+                    f,
+                    "expected a library for {expected}, found one for {found}; ask its vendor for the build for this system"
+                )
             }
             Self::NoManifest => write!(
                 f,
@@ -201,16 +204,25 @@ impl fmt::Display for Reason {
                 "expected SHA-256 {expected} as pinned in {}, found {found}; if you replaced the plugin on purpose, run `hivemind-host plugins pin`, else put the pinned file back",
                 lock.display()
             ),
-            Self::BadLock(why) => write!(f, "the lock file cannot be used: {why}; mend it, or remove it and pin again with `hivemind-host plugins pin`"),
+            Self::BadLock(why) => write!(
+                f,
+                "the lock file cannot be used: {why}; mend it, or remove it and pin again with `hivemind-host plugins pin`"
+            ),
             Self::Ambiguous { name, files } => {
                 let files: Vec<_> = files.iter().map(|p| p.display().to_string()).collect();
                 write!(f, "expected one plugin named {name}, found {}: {}; remove all but one", files.len(), files.join(" and "))
             }
             Self::NotFound { name, nearest, searched, refused } => not_found(f, name, nearest.as_deref(), searched, refused),
             Self::Load(why) => write!(f, "the system's loader refused it: {why}"),
-            Self::Layout(why) => write!(f, "its ABI types have another layout than this host's: {why}; its vendor must build it against the published hivemind-abi"),
+            Self::Layout(why) => write!(
+                f,
+                "its ABI types have another layout than this host's: {why}; its vendor must build it against the published hivemind-abi"
+            ),
             Self::ManifestDiffers => {
-                write!(f, "once loaded it states another manifest than its section holds; do not use this file, and tell its vendor")
+                write!(
+                    f,
+                    "once loaded it states another manifest than its section holds; do not use this file, and tell its vendor"
+                )
             }
             Self::Settings(problems) => write!(f, "its settings are wrong: {}", problems.join("; ")),
             Self::InUse { resource, holder } => {
@@ -245,5 +257,8 @@ fn not_found(
             write!(f, "\n    {line}")?;
         }
     }
-    write!(f, "\n  next: put the plugin's file into one of these folders, or name a folder with --plugins-dir; `hivemind-host plugins list` shows what is there")
+    write!(
+        f,
+        "\n  next: put the plugin's file into one of these folders, or name a folder with --plugins-dir; `hivemind-host plugins list` shows what is there"
+    )
 }

@@ -33,7 +33,9 @@ impl SearchPath {
         for folder in configured {
             path.push(folder.clone(), "plugins_dir in server.json");
         }
-        if let Some(beside) = std::env::current_exe().ok().and_then(|exe| exe.canonicalize().ok()).and_then(|exe| Some(exe.parent()?.to_owned())) {
+        if let Some(beside) =
+            std::env::current_exe().ok().and_then(|exe| exe.canonicalize().ok()).and_then(|exe| Some(exe.parent()?.to_owned()))
+        {
             path.push(beside.join("plugins"), "beside the program");
             if let Some(prefix) = beside.parent() {
                 path.push(prefix.join("lib/hivemind/plugins"), "the program's prefix");
@@ -115,7 +117,10 @@ mod tests {
         let path = SearchPath::standard(&["/a".into(), "/b".into(), "".into()], &["/b".into(), "/c".into()], Path::new("/data"));
         let folders: Vec<_> = path.folders().iter().map(|f| f.path.display().to_string()).collect();
         assert_eq!(folders[..3], ["/a", "/b", "/c"]);
-        assert_eq!(folders[folders.len() - 3..], ["/data/hivemind-core/plugins", "/usr/local/lib/hivemind/plugins", "/usr/lib/hivemind/plugins"]);
+        assert_eq!(
+            folders[folders.len() - 3..],
+            ["/data/hivemind-core/plugins", "/usr/local/lib/hivemind/plugins", "/usr/lib/hivemind/plugins"]
+        );
         assert!(path.folders().iter().all(|f| f.path.is_absolute()));
     }
 }

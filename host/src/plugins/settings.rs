@@ -51,9 +51,12 @@ fn refers_elsewhere(schema: &Value) -> bool {
 
 fn describe(error: &jsonschema::ValidationError<'_>, known: &[&str]) -> Vec<String> {
     let place = error.instance_path().to_string();
-    let place = if place.is_empty() { "the block".to_owned() } else { format!("`{}`", place.trim_start_matches('/').replace('/', ".")) };
+    let place =
+        if place.is_empty() { "the block".to_owned() } else { format!("`{}`", place.trim_start_matches('/').replace('/', ".")) };
     match error.kind() {
-        ValidationErrorKind::AdditionalProperties { unexpected } => unexpected.iter().map(|key| unknown_key(key, known)).collect(),
+        ValidationErrorKind::AdditionalProperties { unexpected } => {
+            unexpected.iter().map(|key| unknown_key(key, known)).collect()
+        }
         ValidationErrorKind::Type { .. } => {
             let found = kind_of(error.instance());
             vec![format!("{place}: expected {}, found {found}", expected_types(error))]

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use hivemind_abi::model::{
-    Applied, Backend, Capabilities, Capability, Changes, Code, Collection, CollectionId, Context, Error, Key, KeyRef, Lookup, Mutation, Page, Query,
-    Report, Resource, Result, Row, Task, Token, ValueRef,
+    Applied, Backend, Capabilities, Capability, Changes, Code, Collection, CollectionId, Context, Error, Key, KeyRef, Lookup,
+    Mutation, Page, Query, Report, Resource, Result, Row, Task, Token, ValueRef,
 };
 
 use super::resources::Claim;
@@ -28,7 +28,8 @@ pub struct Supervised {
     open: Open,
     handle: RwLock<Handle>,
     recovery: Mutex<Recovery>,
-    _claim: Claim,
+    // Given back by `close`, or with the handle.
+    claim: Mutex<Option<Claim>>,
 }
 
 #[derive(Clone)]
@@ -55,7 +56,7 @@ impl Supervised {
             open,
             handle: RwLock::new(Handle::Open(Arc::from(backend))),
             recovery: Mutex::new(Recovery { prepared: Vec::new(), next_try: Instant::now(), pause: FIRST_PAUSE }),
-            _claim: claim,
+            claim: Mutex::new(Some(claim)),
         }
     }
 
@@ -196,9 +197,11 @@ impl Backend for Supervised {
     }
 
     fn close(&self, cx: &Context<'_>) -> Result<()> {
-        match self.set(Handle::Closed) {
+        let closed = match self.set(Handle::Closed) {
             Handle::Open(backend) => backend.close(cx),
             Handle::Poisoned(_) | Handle::Closed => Ok(()),
-        }
+        };
+        self.claim.lock().unwrap_or_else(PoisonError::into_inner).take();
+        closed
     }
 }

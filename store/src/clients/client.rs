@@ -19,10 +19,10 @@ pub struct Client {
     pub id: i64,
     /// What identifies it; [`REVOKED`] once it is revoked. Empty if the stored record has none.
     pub api_key: String,
-    /// What people call it.
-    pub name: String,
+    /// What people call it; `None` where a foreign program stored no name. [`Client::label`] is for showing.
+    pub name: Option<String>,
     /// More words about it.
-    pub description: String,
+    pub description: Option<String>,
     /// Whether it is an administrator.
     pub is_admin: bool,
     /// Unix seconds; below zero: never.
@@ -78,8 +78,8 @@ impl Client {
         Ok(Self {
             id,
             api_key: record.api_key.unwrap_or_default(),
-            name: record.name.unwrap_or_default(),
-            description: record.description.unwrap_or_default(),
+            name: record.name,
+            description: record.description,
             is_admin: record.is_admin.unwrap_or_default(),
             last_seen: record.last_seen.unwrap_or(-1.0),
             allowed_types,
@@ -90,6 +90,12 @@ impl Client {
             can_propagate: record.can_propagate.unwrap_or_default(),
             metadata: Metadata(record.metadata.unwrap_or_default()),
         })
+    }
+
+    /// Its name, or nothing if it has none.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        self.name.as_deref().unwrap_or_default()
     }
 
     /// Whether it was revoked.
@@ -262,7 +268,7 @@ mod tests {
                 .map(|name| (name, Value::Nil))
                 .collect();
         let client = Client::from_row(&collection(), &row(&nils)).expect("a client");
-        assert_eq!((client.name.as_str(), client.is_admin, client.can_broadcast), ("", false, false));
+        assert_eq!((client.label(), client.is_admin, client.can_broadcast), ("", false, false));
         assert!(client.can_escalate, "its default, as it is not nil");
         assert_eq!((client.metadata.as_json(), client.unreadable_whitelist), ("{}", false));
 

@@ -1,0 +1,172 @@
+//! The shipped backends as subjects of the conformance kit: real libraries, loaded by the real loader, on real files.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, OnceLock};
+
+use hivemind_conformance::pipe::Remote;
+use hivemind_conformance::{Instance, Plant, Subject};
+use hivemind_host::plugins::{Loader, Plugin};
+use hivemind_model::{Backend, Collection, Error, Key, Result};
+use serde_json::{Map, Value, json};
+
+use crate::{build, loader};
+
+/// One of the shipped plugins.
+pub struct Shipped {
+    module: &'static str,
+    peer: PathBuf,
+}
+
+/// One loader for all stores: each maps a library once.
+fn shared() -> &'static Loader {
+    static LOADER: OnceLock<Loader> = OnceLock::new();
+    LOADER.get_or_init(|| loader(&[&build::shipped_plugins()], &std::env::temp_dir()))
+}
+
+impl Shipped {
+    /// The plugin that answers to `module`; `peer` is the program `backend-peer`.
+    #[must_use]
+    pub fn new(module: &'static str, peer: &Path) -> Self {
+        Self { module, peer: peer.to_owned() }
+    }
+}
+
+impl Subject for Shipped {
+    fn name(&self) -> String {
+        self.module.to_owned()
+    }
+
+    fn fresh(&self) -> Result<Box<dyn Instance>> {
+        let folder = tempfile::tempdir()?;
+        let mut settings = Map::new();
+        if self.module != "memory" {
+            settings.insert("subfolder".to_owned(), json!(folder.path()));
+        }
+        Ok(Box::new(Store { module: self.module, peer: self.peer.clone(), settings, folder, plugin: OnceLock::new() }))
+    }
+}
+
+struct Store {
+    module: &'static str,
+    peer: PathBuf,
+    settings: Map<String, Value>,
+    folder: tempfile::TempDir,
+    plugin: OnceLock<Plugin>,
+}
+
+fn failed(error: impl std::fmt::Display) -> Error {
+    Error::io(error.to_string())
+}
+
+impl Instance for Store {
+    fn open(&self) -> Result<Arc<dyn Backend>> {
+        use hivemind_host::plugins::OpenError;
+        let opened = shared().open(self.module, &self.settings).map_err(|error| match error {
+            OpenError::Backend { error, .. } => error,
+            refused => failed(refused),
+        })?;
+        let _ = self.plugin.set(opened.plugin);
+        Ok(opened.backend)
+    }
+
+    /// The host refuses a second handle on one store, so this one comes from the library itself: the same image, as is right.
+    fn beside(&self) -> Result<Option<Arc<dyn Backend>>> {
+        match self.plugin.get() {
+            Some(plugin) if self.module != "memory" => {
+                let settings = Value::Object(self.settings.clone()).to_string();
+                Ok(Some(Arc::new(plugin.open_bare(&settings, &std::env::temp_dir())?)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn peer(&self) -> Result<Option<Arc<dyn Backend>>> {
+        if self.module == "memory" {
+            return Ok(None);
+        }
+        let mut child = Command::new(&self.peer)
+            .arg(build::shipped_plugins())
+            .arg(self.module)
+            .arg(Value::Object(self.settings.clone()).to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let (Some(from), Some(to)) = (child.stdout.take(), child.stdin.take()) else { return Err(failed("no pipes")) };
+        Ok(Some(Arc::new(Remote::new(Owned { pipe: from, child }, to)?)))
+    }
+
+    fn plant(&self, collection: &Collection, plant: &Plant) -> Result<bool> {
+        match self.module {
+            "sqlite" => plant_in_sqlite(&self.folder.path().join("clients.db"), collection, plant).map_err(failed)?,
+            "json" => plant_in_json(self.folder.path(), collection, plant)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+/// A pipe that ends its process with it.
+struct Owned {
+    pipe: std::process::ChildStdout,
+    child: Child,
+}
+
+impl std::io::Read for Owned {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.pipe.read(buffer)
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn plant_in_sqlite(file: &Path, collection: &Collection, plant: &Plant) -> rusqlite::Result<()> {
+    let db = rusqlite::Connection::open(file)?;
+    match plant {
+        Plant::Version(version) if collection.primary => db.pragma_update(None, "user_version", version),
+        Plant::Version(version) => {
+            db.execute("UPDATE hivemind_collections SET version = ?1 WHERE name = ?2", (version, &collection.name)).map(drop)
+        }
+        Plant::Set { key, name, json } => {
+            let table = &collection.name;
+            // It is there already in most cases.
+            let _ = db.execute_batch(&format!("ALTER TABLE \"{table}\" ADD COLUMN \"{name}\""));
+            let value = match serde_json::from_str::<Value>(json) {
+                Ok(Value::Null) => rusqlite::types::Value::Null,
+                Ok(Value::Bool(v)) => i64::from(v).into(),
+                Ok(Value::Number(n)) => n.as_i64().map_or_else(|| n.as_f64().unwrap_or_default().into(), Into::into),
+                // A text column would turn a number into text; only bytes stay something else in every column.
+                Ok(Value::String(s)) => s.into(),
+                _ => json.clone().into(),
+            };
+            let sql = format!("UPDATE \"{table}\" SET \"{name}\" = ?1 WHERE \"{}\" = ?2", collection.key_name());
+            match key {
+                Key::Int(key) => db.execute(&sql, (value, key)).map(drop),
+                Key::Text(key) => db.execute(&sql, (value, key)).map(drop),
+            }
+        }
+    }
+}
+
+fn plant_in_json(folder: &Path, collection: &Collection, plant: &Plant) -> Result<()> {
+    let name = if collection.primary { "clients" } else { &collection.name };
+    match plant {
+        Plant::Version(version) => std::fs::write(folder.join(format!("{name}.schema_version")), version.to_string())?,
+        Plant::Set { key, name: member, json } => {
+            let file = folder.join(format!("{name}.json"));
+            let mut all: Value = serde_json::from_slice(&std::fs::read(&file)?).map_err(failed)?;
+            let key = match key {
+                Key::Int(key) => key.to_string(),
+                Key::Text(key) => key.clone(),
+            };
+            all[key][member] = serde_json::from_str(json).map_err(failed)?;
+            std::fs::write(&file, serde_json::to_string_pretty(&all).map_err(failed)?)?;
+        }
+    }
+    Ok(())
+}
