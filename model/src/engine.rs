@@ -3,6 +3,8 @@
 //! An engine says how to read, write, remove and look up one record inside a transaction of its own; [`apply`] does the rest: order,
 //! uniqueness, conditions, expectations, narrow changes and the errors they give. [`Pager`] does the same for pages.
 
+use std::borrow::Cow;
+
 use crate::catalog::Catalog;
 use crate::collection::{Collection, CollectionId, Index};
 use crate::context::Context;
@@ -11,7 +13,7 @@ use crate::mutation::{Mutation, Outcome};
 use crate::query::{Condition, Page, Query};
 use crate::row::{Row, RowView};
 use crate::value::{Key, Kind, ValueRef};
-use crate::{change, eval};
+use crate::{change, eval, record};
 
 /// What an engine does inside one isolated transaction. It is rolled back by the engine when [`apply`] fails.
 pub trait Transaction {
@@ -70,19 +72,19 @@ fn apply_one(tx: &mut impl Transaction, collection: &Collection, mutation: &Muta
             if tx.read(id, &key)?.is_some() {
                 return Err(Error::conflict(format!("{} {key} exists already", collection.name)).key(key));
             }
-            store(tx, collection, id, &key, row, None)?;
+            store(tx, collection, id, &key, Cow::Borrowed(row), None)?;
             Ok(Outcome::Inserted(key))
         }
         Mutation::InsertNext { row, .. } => {
             let key = next_key(tx, collection, id)?;
             let row = with_key(collection, row, &key)?;
-            store(tx, collection, id, &key, &row, None)?;
+            store(tx, collection, id, &key, Cow::Owned(row), None)?;
             Ok(Outcome::Inserted(key))
         }
         Mutation::Put { row, .. } => {
             let key = checked(collection, row)?.key().to_key();
             let old = tx.read(id, &key)?;
-            store(tx, collection, id, &key, row, old.as_ref())?;
+            store(tx, collection, id, &key, Cow::Borrowed(row), old.as_ref())?;
             Ok(Outcome::Put { replaced: old.is_some() })
         }
         Mutation::Update { key, changes, when, .. } => {
@@ -92,10 +94,10 @@ fn apply_one(tx: &mut impl Transaction, collection: &Collection, mutation: &Muta
             let view = old.view(collection)?;
             check_when(collection, &view, when)?;
             let new = change::apply(&view, changes)?;
-            if new != old {
-                store(tx, collection, id, key, &new, Some(&old))?;
+            if new == old {
+                return Ok(Outcome::Updated(new));
             }
-            Ok(Outcome::Updated(new))
+            store(tx, collection, id, key, Cow::Owned(new), Some(&old)).map(Outcome::Updated)
         }
         Mutation::Delete { key, when, .. } => {
             eval::check_conditions(collection, when)?;
@@ -174,14 +176,19 @@ pub fn check_when(collection: &Collection, row: &RowView<'_>, when: &[Condition]
     Ok(())
 }
 
+/// Stores a record in its folded form and gives that.
 fn store(
     tx: &mut impl Transaction,
     collection: &Collection,
     id: CollectionId,
     key: &Key,
-    row: &Row,
+    row: Cow<'_, Row>,
     old: Option<&Row>,
-) -> Result<()> {
+) -> Result<Row> {
+    let row = match record::folded(&row.view(collection)?)? {
+        Some(folded) => folded,
+        None => row.into_owned(),
+    };
     let view = row.view(collection)?;
     let before = old.map(|o| o.view(collection)).transpose()?;
     for (at, field) in collection.fields.iter().enumerate() {
@@ -197,7 +204,8 @@ fn store(
             return Err(Error::conflict(message).key(holder).field(&field.name));
         }
     }
-    tx.write(id, key, row, old)
+    tx.write(id, key, &row, old)?;
+    Ok(row)
 }
 
 /// Fills a page with rows that come in the query's order and already match.

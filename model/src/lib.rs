@@ -13,7 +13,7 @@
 //! - [`mutation`], [`change`]: what can be changed, and the pure function that applies a narrow change to a row.
 //! - [`backend`], [`error`], [`context`], [`capability`], [`report`]: the trait an engine implements.
 //! - [`engine`]: the rules of a batch and of a page, written once for every engine.
-//! - [`table`], [`mod@reference`], [`catalog`]: an indexed in-memory table to build engines on, the deliberately naive model that
+//! - [`table`], [`history`], [`mod@reference`], [`catalog`]: an indexed in-memory table to build engines on, the deliberately naive model that
 //!   tests compare engines with, and the register of prepared collections.
 //! - [`wire`]: requests and replies as MessagePack maps with integer tags, for any boundary.
 //!
@@ -32,6 +32,7 @@ pub mod context;
 pub mod engine;
 pub mod error;
 pub mod eval;
+pub mod history;
 pub mod json;
 pub mod msgpack;
 pub mod mutation;

@@ -86,6 +86,18 @@ pub fn fold_into(collection: &Collection, builder: &mut RowBuilder<'_>, unknown:
     Ok(())
 }
 
+/// The row with its extras field in the folded form (rules 2 and 4), or `None` if it is in that form already.
+///
+/// # Errors
+/// `invalid` if the extras field's text is not JSON.
+pub fn folded(row: &RowView<'_>) -> Result<Option<Row>> {
+    let collection = row.collection();
+    let Some(at) = collection.extras else { return Ok(None) };
+    let mut builder = row.to_builder();
+    fold_into(collection, &mut builder, &[])?;
+    Ok((builder.at(at) != row.at(at)).then(|| builder.build()))
+}
+
 /// What Python's `if value` skips.
 fn is_falsy(value: &Json<'_>) -> bool {
     match value {
@@ -217,6 +229,22 @@ mod tests {
         for value in ["true", "1", "\"a\"", "[0]", "{\"a\": 0}", "NaN"] {
             let folded = fold(&format!(r#"{{"id": 1, "skills": {value}, "meta": {{}}}}"#));
             assert!(folded.contains(&format!(r#""meta": {{"skills": {value}}}"#)), "{folded}");
+        }
+    }
+
+    #[test]
+    fn a_row_is_folded_where_it_is_not_and_let_be_where_it_is() {
+        let c = collection();
+        for (meta, expected) in [
+            (Value::Nil, Some("{}")),
+            (Value::Json("[1]".to_owned()), Some("{}")),
+            (Value::Json(r#"{"messages":1,"a":2}"#.to_owned()), Some(r#"{"a": 2}"#)),
+            (Value::Json(r#"{"a":2}"#.to_owned()), None),
+        ] {
+            let row = Row::builder(&c).set("id", 1).and_then(|b| b.set("meta", meta)).expect("a row").build();
+            let new = folded(&row.view(&c).expect("a view")).expect("folded");
+            let text = new.map(|n| n.view(&c).expect("a view").get("meta").and_then(|m| m.as_str().map(str::to_owned)));
+            assert_eq!(text, expected.map(|e| Some(e.to_owned())));
         }
     }
 

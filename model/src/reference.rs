@@ -17,7 +17,7 @@ use crate::mutation::{Mutation, Outcome};
 use crate::query::{Page, Query};
 use crate::row::{Row, RowView};
 use crate::value::{Key, KeyRef, Kind};
-use crate::{change, eval};
+use crate::{change, eval, record};
 
 type Records = BTreeMap<(u32, Key), Row>;
 
@@ -68,10 +68,11 @@ impl Reference {
         Ok(found.into_iter().map(|(key, _)| key.clone()).collect())
     }
 
-    fn store(&self, records: &mut Records, id: CollectionId, row: Row) -> Result<()> {
+    fn store(&self, records: &mut Records, id: CollectionId, row: Row) -> Result<Row> {
         let collection = self.catalog.get(id)?;
+        row.view(collection)?.validate()?;
+        let row = record::folded(&row.view(collection)?)?.unwrap_or(row);
         let new = row.view(collection)?;
-        new.validate()?;
         let key = new.key().to_key();
         let old = records.get(&(id.0, key.clone()));
         for (at, field) in collection.fields.iter().enumerate() {
@@ -88,8 +89,8 @@ impl Reference {
                 return Err(Error::conflict("taken").field(&field.name));
             }
         }
-        records.insert((id.0, key), row);
-        Ok(())
+        records.insert((id.0, key), row.clone());
+        Ok(row)
     }
 
     fn apply_one(&self, records: &mut Records, mutation: &Mutation) -> Result<Outcome> {
@@ -129,8 +130,7 @@ impl Reference {
                     return Err(Error::conflict("condition"));
                 }
                 let new = change::apply(&old, changes)?;
-                self.store(records, id, new.clone())?;
-                Ok(Outcome::Updated(new))
+                self.store(records, id, new).map(Outcome::Updated)
             }
             Mutation::Delete { key, when, .. } => {
                 eval::check_conditions(collection, when)?;
@@ -214,6 +214,7 @@ impl Backend for Reference {
         let now = Token { epoch: 1, sequence: self.state().1 };
         Ok((now, if token == now { Changes::Nothing } else { Changes::Everything }))
     }
+
     fn close(&self, _cx: &Context<'_>) -> Result<()> {
         self.closed.store(true, Ordering::SeqCst);
         Ok(())

@@ -15,7 +15,6 @@ mod commit;
 pub mod config;
 mod document;
 mod entry;
-mod history;
 mod inspect;
 mod journal;
 mod loaded;

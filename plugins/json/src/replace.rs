@@ -114,8 +114,13 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {
     sync_folder(&folder)
 }
 
+/// A number that nobody else has.
+pub(crate) fn random() -> Result<u64> {
+    getrandom::u64().map_err(|e| Error::io(format!("the system gave no random number: {e}")))
+}
+
 fn temp_beside(target: &Path) -> Result<PathBuf> {
-    let number = getrandom::u64().map_err(|e| Error::io(format!("the system gave no random number: {e}")))?;
+    let number = random()?;
     let name = target.file_name().unwrap_or_default().to_string_lossy();
     Ok(target.with_file_name(format!(".{name}.{number:016x}.tmp")))
 }

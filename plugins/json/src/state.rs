@@ -12,10 +12,11 @@ use hivemind_abi::model::{Catalog, Collection, CollectionId, Context, Error, Key
 
 use crate::document::{Document, Edits};
 use crate::entry;
-use crate::history::History;
 use crate::journal;
 use crate::loaded::Loaded;
+use crate::replace::random;
 use crate::replace::{self, Staged};
+use hivemind_abi::model::history::History;
 
 /// What a handle knows.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ pub(crate) struct State {
 impl State {
     /// Nothing.
     pub(crate) fn new() -> Result<Self> {
-        Ok(Self { tables: Tables::default(), files: BTreeMap::new(), history: History::new()? })
+        Ok(Self { tables: Tables::default(), files: BTreeMap::new(), history: History::new(random()?) })
     }
 
     /// The file of a collection.

@@ -11,8 +11,8 @@ use hivemind_abi::model::{
 };
 
 use crate::config::Config;
-use crate::history::History;
 use crate::seed;
+use hivemind_abi::model::history::History;
 
 /// Opens a handle; the entry of the plugin.
 ///
@@ -42,7 +42,9 @@ struct State {
 
 impl State {
     fn new() -> Result<Self> {
-        Ok(Self { tables: Tables::default(), history: History::new()?, prepared: 0 })
+        // An epoch that no other handle has.
+        let epoch = getrandom::u64().map_err(|e| Error::io(format!("the system gave no random number: {e}")))?;
+        Ok(Self { tables: Tables::default(), history: History::new(epoch), prepared: 0 })
     }
 }
 

@@ -11,7 +11,6 @@
 
 pub mod backend;
 pub mod config;
-mod history;
 mod seed;
 
 /// The name in `database.module`.

@@ -1,37 +1,41 @@
-//! Which keys changed when: what `changes_since` answers from.
+//! Which keys changed when: what `changes_since` can be answered from.
 //!
-//! Bounded, because a reader that stayed away for long is served as well by `Everything`.
+//! Bounded, because a reader that stayed away for long is served as well by [`Changes::Everything`].
 
 use std::collections::VecDeque;
 
-use hivemind_abi::model::{Changes, CollectionId, Error, Key, Result, Token};
+use crate::backend::{Changes, Token};
+use crate::collection::CollectionId;
+use crate::value::Key;
 
-const REMEMBERED: usize = 1024;
+/// How many changed keys are remembered.
+pub const REMEMBERED: usize = 1024;
 
 /// The last changes of a handle, oldest first.
 #[derive(Debug)]
-pub(crate) struct History {
+pub struct History {
     epoch: u64,
     sequence: u64,
     changes: VecDeque<(u64, CollectionId, Key)>,
-    // Of changes up to here some were forgotten.
+    // Of changes up to here some were forgotten or never had keys.
     forgotten: u64,
 }
 
 impl History {
-    /// An empty history with an epoch that no other handle has.
-    pub(crate) fn new() -> Result<Self> {
-        let epoch = getrandom::u64().map_err(|e| Error::io(format!("the system gave no random number: {e}")))?;
-        Ok(Self { epoch, sequence: 0, changes: VecDeque::new(), forgotten: 0 })
+    /// An empty history. `epoch` must be one that no other handle has: a random number.
+    #[must_use]
+    pub const fn new(epoch: u64) -> Self {
+        Self { epoch, sequence: 0, changes: VecDeque::new(), forgotten: 0 }
     }
 
     /// The present.
-    pub(crate) const fn token(&self) -> Token {
+    #[must_use]
+    pub const fn token(&self) -> Token {
         Token { epoch: self.epoch, sequence: self.sequence }
     }
 
     /// Notes that these records changed together.
-    pub(crate) fn record(&mut self, keys: impl IntoIterator<Item = (CollectionId, Key)>) {
+    pub fn record(&mut self, keys: impl IntoIterator<Item = (CollectionId, Key)>) {
         self.sequence += 1;
         for (collection, key) in keys {
             if self.changes.len() == REMEMBERED
@@ -43,8 +47,16 @@ impl History {
         }
     }
 
+    /// Notes that something changed and nobody knows what.
+    pub fn record_unknown(&mut self) {
+        self.sequence += 1;
+        self.changes.clear();
+        self.forgotten = self.sequence;
+    }
+
     /// What changed in a collection since a token.
-    pub(crate) fn since(&self, collection: CollectionId, token: Token) -> Changes {
+    #[must_use]
+    pub fn since(&self, collection: CollectionId, token: Token) -> Changes {
         if token.epoch != self.epoch || token.sequence > self.sequence || token.sequence < self.forgotten {
             return Changes::Everything;
         }
@@ -63,20 +75,20 @@ mod tests {
 
     #[test]
     fn changes_are_told_by_collection_and_once_seen_not_again() {
-        let mut history = History::new().expect("a history");
+        let mut history = History::new(1);
         let start = history.token();
         assert_eq!(history.since(C, start), Changes::Nothing);
         history.record([(C, Key::Int(1)), (D, Key::Int(2))]);
         assert_eq!(history.since(C, start), Changes::Keys(vec![Key::Int(1)]));
         assert_eq!(history.since(D, start), Changes::Keys(vec![Key::Int(2)]));
         assert_eq!(history.since(C, history.token()), Changes::Nothing);
-        assert_eq!(history.since(C, History::new().expect("another").token()), Changes::Everything);
+        assert_eq!(history.since(C, History::new(2).token()), Changes::Everything);
         assert_eq!(history.since(C, Token { sequence: 99, ..start }), Changes::Everything);
     }
 
     #[test]
-    fn what_was_forgotten_is_everything() {
-        let mut history = History::new().expect("a history");
+    fn what_was_forgotten_or_never_known_is_everything() {
+        let mut history = History::new(1);
         let start = history.token();
         history.record((0..10).map(|i| (C, Key::Int(i))));
         let later = history.token();
@@ -85,5 +97,10 @@ mod tests {
         assert!(matches!(history.since(C, later), Changes::Keys(keys) if keys.len() == REMEMBERED));
         history.record([(C, Key::Int(0))]);
         assert_eq!(history.since(C, later), Changes::Everything, "half a batch is not told");
+        let before = history.token();
+        history.record_unknown();
+        assert_eq!(history.since(C, before), Changes::Everything);
+        assert_eq!(history.since(D, before), Changes::Everything);
+        assert_eq!(history.since(C, history.token()), Changes::Nothing);
     }
 }

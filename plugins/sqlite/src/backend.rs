@@ -1,0 +1,399 @@
+//! The trait, over one writing connection, a pool of reading ones, and a history of changes.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use hivemind_abi::Host;
+use hivemind_abi::model::{
+    Applied, Backend, Capabilities, Capability, Catalog, Changes, Collection, CollectionId, Condition, Context, Error, Key,
+    KeyRef, Lookup, Mutation, Op, Page, Query, Report, Resource, Result, Row, Task, Token, Unreadable, ValueRef, eval,
+};
+use rusqlite::Connection;
+
+use crate::config::{Config, Location};
+use crate::connection::{Lease, Opener, Pool, Use, check_version, closed};
+use crate::file::DatabaseFile;
+use crate::history::History;
+use crate::migrate::{self, Migration};
+use crate::statements::Table;
+use crate::transaction::{self, Writing};
+use crate::{find, maintain, schema};
+
+/// As many as a catalog registers.
+const TABLES: usize = 128;
+
+/// A handle on one database.
+pub struct Sqlite {
+    host: Host,
+    opener: Opener,
+    readers: usize,
+    resources: Vec<Resource>,
+    catalog: Catalog,
+    tables: Box<[OnceLock<Prepared>]>,
+    store: OnceLock<Store>,
+    preparing: Mutex<()>,
+    closed: AtomicBool,
+}
+
+/// The connections, opened by the first `prepare`: before it the stored versions are not known to be ours.
+struct Store {
+    writer: Pool,
+    /// `None` in memory, where the writer is the only connection.
+    readers: Option<Pool>,
+    history: History,
+}
+
+struct Prepared {
+    table: Table,
+    /// The records that cannot be read, and the change of unknown content up to which that is known. Our own writes make none.
+    unreadable: Mutex<Option<(u64, Arc<Vec<Unreadable>>)>>,
+}
+
+/// Opens a handle. The file is created if it is not there, and otherwise only looked at.
+///
+/// # Errors
+/// `invalid` or `unsupported` for settings, `corrupt` if the file is no database, `denied` or `io` if it cannot be used.
+pub fn open(config: &str, host: Host) -> Result<Sqlite> {
+    check_version(rusqlite::version_number())?;
+    let config = Config::parse(config)?;
+    let file = match config.location(host.data_dir())? {
+        Location::Memory => None,
+        Location::File(path) => Some(DatabaseFile::new(path)),
+    };
+    if let Some(file) = &file {
+        file.create()?;
+        file.look()?;
+    }
+    Ok(Sqlite {
+        host,
+        resources: file.iter().map(DatabaseFile::resource).collect(),
+        opener: Opener::new(file, config.synchronous, config.busy_timeout()),
+        readers: config.readers,
+        catalog: Catalog::new(),
+        tables: (0..TABLES).map(|_| OnceLock::new()).collect(),
+        store: OnceLock::new(),
+        preparing: Mutex::new(()),
+        closed: AtomicBool::new(false),
+    })
+}
+
+impl Sqlite {
+    fn preparing(&self) -> MutexGuard<'_, ()> {
+        self.preparing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every call begins here.
+    fn enter(&self, cx: &Context<'_>) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(closed());
+        }
+        cx.check()
+    }
+
+    fn store(&self) -> Result<&Store> {
+        self.store.get().ok_or_else(|| Error::invalid("no collection was prepared in this store"))
+    }
+
+    fn prepared(&self, id: CollectionId) -> Result<&Prepared> {
+        let collection = self.catalog.get(id)?;
+        self.tables
+            .get(id.0 as usize)
+            .and_then(OnceLock::get)
+            .ok_or_else(|| Error::invalid(format!("collection {} is not prepared: the attempt failed", collection.name)))
+    }
+
+    fn table(&self, id: CollectionId) -> Result<&Table> {
+        self.prepared(id).map(|p| &p.table)
+    }
+
+    fn tables(&self) -> Vec<&Table> {
+        self.tables.iter().filter_map(OnceLock::get).map(|p| &p.table).collect()
+    }
+
+    /// Opens the connections. What they do to the file is harmless for its data: it gets a write-ahead log.
+    fn open_store(&self, cx: &Context<'_>) -> Result<Store> {
+        let writer = self.opener.writer(self.opener.patience(cx))?;
+        let history = History::new(self.opener.reader()?)?;
+        let readers = self.opener.file().map(|_| Pool::new(self.readers, Vec::new()));
+        Ok(Store { writer: Pool::new(1, vec![writer]), readers, history })
+    }
+
+    fn writer<'s>(&self, cx: &Context<'_>, store: &'s Store) -> Result<Lease<'s>> {
+        let patience = self.opener.patience(cx);
+        let lease = store.writer.take(cx, patience, Use::Brief, || self.opener.writer(patience))?;
+        lease.busy_timeout(patience).map_err(|e| self.opener.failed(&e))?;
+        Ok(lease)
+    }
+
+    fn reader<'s>(&self, cx: &Context<'_>, store: &'s Store, why: Use) -> Result<Lease<'s>> {
+        let Some(readers) = &store.readers else { return self.writer(cx, store) };
+        let patience = self.opener.patience(cx);
+        let lease = readers.take(cx, patience, why, || self.opener.reader()?.ok_or_else(closed))?;
+        lease.busy_timeout(patience).map_err(|e| self.opener.failed(&e))?;
+        Ok(lease)
+    }
+
+    /// The records of a collection that cannot be read. They are looked for again only after somebody else has written.
+    fn unreadable(
+        &self,
+        cx: &Context<'_>,
+        store: &Store,
+        connection: &Connection,
+        prepared: &Prepared,
+    ) -> Result<Arc<Vec<Unreadable>>> {
+        if store.readers.is_none() {
+            return Ok(Arc::default());
+        }
+        let known = || prepared.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        // Asked before the scan: a foreign write during it makes the next call scan again.
+        let now = store.history.unknown_changes();
+        if let Some((at, records)) = known().as_ref()
+            && now == Some(*at)
+        {
+            return Ok(Arc::clone(records));
+        }
+        let records = Arc::new(find::unreadable(cx, connection, &self.opener, &prepared.table)?);
+        if let Some(now) = now {
+            *known() = Some((now, Arc::clone(&records)));
+        }
+        Ok(records)
+    }
+
+    /// Creates or migrates these collections, unless that was done.
+    fn bring_up(&self, cx: &Context<'_>, store: &Store, connection: &Connection, collections: &[Collection]) -> Result<()> {
+        let failed = |e: rusqlite::Error| self.opener.failed(&e);
+        let stored = migrate::stored(connection).map_err(failed)?;
+        migrate::check_versions(&stored, collections, self.opener.place())?;
+        if migrate::is_done(connection, &stored, collections).map_err(failed)? {
+            return Ok(());
+        }
+        let writing = Writing::begin(cx, connection, &self.opener, &store.history)?;
+        let migration = Migration { place: self.opener.place(), host: &self.host, failed: &|e| self.opener.failed(e) };
+        migration.run(cx, connection, collections)?;
+        writing.commit(None).map(drop)
+    }
+
+    /// Runs what commits outside of a batch, and settles what the commit was.
+    fn outside_batch<T>(&self, store: &Store, connection: &Connection, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        store.history.began(connection);
+        let done = work();
+        store.history.committed(connection, Some(Vec::new()));
+        done
+    }
+}
+
+impl Backend for Sqlite {
+    fn capabilities(&self) -> Capabilities {
+        use Capability::{AtomicBatch, ChangeTracking, Durable, InlineReads, MultiProcess, Unique};
+        match self.opener.file() {
+            Some(_) => Capabilities::of(&[Durable, AtomicBatch, Unique, MultiProcess, ChangeTracking, InlineReads]),
+            None => Capabilities::of(&[AtomicBatch, Unique, ChangeTracking, InlineReads]),
+        }
+    }
+
+    fn prepare(&self, cx: &Context<'_>, collections: &[Collection]) -> Result<Vec<CollectionId>> {
+        let _guard = self.preparing();
+        self.enter(cx)?;
+        let known: Vec<&Collection> = self.catalog.iter().map(|(_, c)| c.as_ref()).chain(collections).collect();
+        for collection in collections {
+            collection.validate()?;
+            schema::check(collection, &known)?;
+        }
+        if collections.iter().all(|c| self.tables().iter().any(|table| *table.collection == *c)) {
+            return self.catalog.register(collections);
+        }
+        let store = match self.store.get() {
+            Some(store) => store,
+            None => {
+                if let Some(file) = self.opener.file() {
+                    migrate::check_versions(&file.look()?, collections, file.place())?;
+                }
+                let store = self.open_store(cx)?;
+                self.store.get_or_init(|| store)
+            }
+        };
+        let connection = self.writer(cx, store)?;
+        self.bring_up(cx, store, &connection, collections)?;
+        let ids = self.catalog.register(collections)?;
+        let slot = |id: CollectionId| self.tables.get(id.0 as usize);
+        let is_new = |id: &CollectionId| slot(*id).is_some_and(|slot| slot.get().is_none());
+        for id in ids.iter().copied().filter(is_new) {
+            let collection = Arc::clone(self.catalog.get(id)?);
+            let columns = schema::columns(&connection, &collection.name).map_err(|e| self.opener.failed(&e))?;
+            let table = Table::new(collection, &columns);
+            if let Some(slot) = slot(id) {
+                let _ = slot.set(Prepared { table, unreadable: Mutex::new(None) });
+            }
+        }
+        Ok(ids)
+    }
+
+    fn get(&self, cx: &Context<'_>, collection: CollectionId, key: KeyRef<'_>) -> Result<Option<Row>> {
+        self.enter(cx)?;
+        let table = self.table(collection)?;
+        let connection = self.reader(cx, self.store()?, Use::Brief)?;
+        transaction::get(&connection, table, key.as_value(), &self.opener)
+    }
+
+    fn get_by(&self, cx: &Context<'_>, collection: CollectionId, field: usize, value: ValueRef<'_>) -> Result<Option<Row>> {
+        self.enter(cx)?;
+        let table = self.table(collection)?;
+        let kind = table.collection.at(field)?.kind;
+        match table.by_field.get(field) {
+            Some(sql) if find::is_exact(kind, value) => {
+                let connection = self.reader(cx, self.store()?, Use::Brief)?;
+                transaction::one(&connection, table, sql, value, &self.opener)
+            }
+            _ => {
+                let query = Query::all(collection).filter(Condition::new(field, Op::Eq, value.to_value())).limit(1);
+                Ok(self.find(cx, &query, usize::MAX)?.rows.into_iter().next())
+            }
+        }
+    }
+
+    fn get_many(&self, cx: &Context<'_>, collection: CollectionId, keys: &[Key]) -> Result<Vec<Lookup>> {
+        self.enter(cx)?;
+        let table = self.table(collection)?;
+        let connection = self.reader(cx, self.store()?, Use::Brief)?;
+        let get = |key: &Key| {
+            cx.check()?;
+            Ok(transaction::get(&connection, table, key.as_ref().as_value(), &self.opener))
+        };
+        keys.iter().map(get).collect()
+    }
+
+    fn find(&self, cx: &Context<'_>, query: &Query, max_bytes: usize) -> Result<Page> {
+        self.enter(cx)?;
+        let prepared = self.prepared(query.collection)?;
+        eval::check_query(&prepared.table.collection, query)?;
+        let store = self.store()?;
+        let connection = self.reader(cx, store, Use::Long)?;
+        let unreadable = match query.after {
+            None => self.unreadable(cx, store, &connection, prepared)?,
+            Some(_) => Arc::default(),
+        };
+        find::page(cx, &connection, &self.opener, &prepared.table, query, max_bytes, &unreadable)
+    }
+
+    fn count(&self, cx: &Context<'_>, query: &Query) -> Result<u64> {
+        self.enter(cx)?;
+        let prepared = self.prepared(query.collection)?;
+        let query = &Query { order: Vec::new(), after: None, ..query.clone() };
+        eval::check_query(&prepared.table.collection, query)?;
+        let store = self.store()?;
+        let connection = self.reader(cx, store, Use::Long)?;
+        let all_readable = self.unreadable(cx, store, &connection, prepared)?.is_empty();
+        find::count(cx, &connection, &self.opener, &prepared.table, query, all_readable)
+    }
+
+    fn apply(&self, cx: &Context<'_>, mutations: &[Mutation]) -> Result<Applied> {
+        self.enter(cx)?;
+        for (at, mutation) in mutations.iter().enumerate() {
+            self.prepared(mutation.collection()).map_err(|e| e.mutation(at))?;
+        }
+        if mutations.is_empty() {
+            let token = self.store.get().map_or_else(Token::default, |store| store.history.token());
+            return Ok(Applied { outcomes: Vec::new(), token });
+        }
+        let store = self.store()?;
+        let connection = self.writer(cx, store)?;
+        let writing = Writing::begin(cx, &connection, &self.opener, &store.history)?;
+        let (outcomes, touched) = writing.apply(cx, &self.catalog, &|id| self.table(id), mutations)?;
+        cx.check()?;
+        let token = if touched.is_empty() { store.history.token() } else { writing.commit(Some(touched))? };
+        Ok(Applied { outcomes, token })
+    }
+
+    fn changes_since(&self, cx: &Context<'_>, collection: CollectionId, token: Token) -> Result<(Token, Changes)> {
+        self.enter(cx)?;
+        self.prepared(collection)?;
+        Ok(self.store()?.history.since(collection, token))
+    }
+
+    fn sync(&self, cx: &Context<'_>) -> Result<Report> {
+        self.enter(cx)?;
+        let store = self.store()?;
+        if let Some(file) = self.opener.file()
+            && self.resources.first().is_some_and(|r| r.id != file.resource().id)
+        {
+            let message = format!("{} was moved or replaced while it was open; restart to use the new file", file.place());
+            return Err(Error::io(message).place(file.place()));
+        }
+        let failed = |e: rusqlite::Error| self.opener.failed(&e);
+        let connection = self.writer(cx, store)?;
+        let mut created = 0;
+        for table in self.tables() {
+            if !schema::is_complete(&connection, &table.collection).map_err(failed)? {
+                let writing = Writing::begin(cx, &connection, &self.opener, &store.history)?;
+                created += schema::create_indexes(&connection, &table.collection).map_err(failed)?;
+                writing.commit(Some(Vec::new()))?;
+            }
+        }
+        Ok(Report::new().with("indexes_created", i64::try_from(created).unwrap_or(i64::MAX)))
+    }
+
+    fn maintain(&self, cx: &Context<'_>, task: &Task) -> Result<Report> {
+        self.enter(cx)?;
+        let store = self.store()?;
+        match task {
+            Task::Verify => {
+                let connection = self.reader(cx, store, Use::Long)?;
+                maintain::verify(cx, &connection, &self.opener, &self.tables())
+            }
+            Task::Vacuum => {
+                let connection = self.writer(cx, store)?;
+                self.outside_batch(store, &connection, || maintain::vacuum(&connection, &self.opener))
+            }
+            Task::Checkpoint => {
+                let connection = self.writer(cx, store)?;
+                self.outside_batch(store, &connection, || maintain::checkpoint(&connection, &self.opener))
+            }
+            other => Err(Error::unsupported(format!("{} does not offer {other:?}", crate::MODULE))),
+        }
+    }
+
+    fn stats(&self, cx: &Context<'_>) -> Result<Report> {
+        self.enter(cx)?;
+        let Some(store) = self.store.get() else { return Ok(maintain::described(&self.opener)) };
+        let connection = self.reader(cx, store, Use::Long)?;
+        let report = maintain::facts(&connection, &self.opener)?;
+        drop(connection);
+        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        let Some(readers) = &store.readers else { return Ok(report) };
+        Ok(report
+            .with("readers", count(self.readers))
+            .with("readers_open", count(readers.open_count()))
+            .with("other_writer_seen", store.history.others_seen()))
+    }
+
+    fn resources(&self) -> Vec<Resource> {
+        self.resources.clone()
+    }
+
+    fn close(&self, cx: &Context<'_>) -> Result<()> {
+        let _guard = self.preparing();
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Err(closed());
+        }
+        let Some(store) = self.store.get() else { return Ok(()) };
+        // A running write is waited for; whoever writes when that takes too long lets its connection go itself.
+        let writer = self.writer(cx, store);
+        drop(store.readers.as_ref().map(Pool::close));
+        store.history.close();
+        if let (Ok(writer), Some(_)) = (&writer, self.opener.file()) {
+            let _ = maintain::checkpoint(writer, &self.opener);
+        }
+        drop(store.writer.close());
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Sqlite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sqlite").field("opener", &self.opener).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+//! What needs a look behind the trait.
+
+use hivemind_abi::model::{Code, Index, Kind, Value};
+
+use super::*;
+
+#[test]
+fn a_full_disk_is_said_to_be_one_and_what_was_stored_stays() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open("{}", Host::detached(folder.path())).expect("opens");
+    let cx = Context::unbounded();
+    let notes = Collection::new("notes", 1, "id", Kind::Int).field("text", Kind::Text);
+    let id = store.prepare(&cx, std::slice::from_ref(&notes)).expect("prepares")[0];
+    let put = |key: i64, size: usize| {
+        let builder = Row::builder(&notes).set("id", key).expect("id").set("text", "x".repeat(size)).expect("text");
+        store.apply(&cx, &[Mutation::Put { collection: id, row: builder.build() }])
+    };
+    put(1, 10).expect("stores");
+    let (token, _) = store.changes_since(&cx, id, Token::default()).expect("a token");
+    // SQLite answers alike whether its own limit or the disk's is reached.
+    let limit = |pages: i64| {
+        let connection = store.writer(&cx, store.store().expect("a store")).expect("the writer");
+        let set: rusqlite::Result<i64> = connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |r| r.get(0));
+        set.expect("a limit");
+    };
+    limit(1);
+    let error = put(2, 1 << 20).expect_err("full");
+    assert_eq!((error.code(), error.detail().mutation), (Code::Io, Some(0)));
+    assert!(error.message().contains("disk full") && error.message().contains("clients.db"), "{error}");
+    assert!(store.get(&cx, id, KeyRef::Int(1)).expect("gets").is_some());
+    assert_eq!(store.changes_since(&cx, id, token).expect("changes").1, Changes::Nothing);
+    limit(1 << 30);
+    put(2, 1 << 20).expect("there is room again");
+    let row = store.get(&cx, id, KeyRef::Int(2)).expect("gets").expect("a note");
+    let text = row.view(&notes).expect("a view").at(1).to_value();
+    assert_eq!(text, Value::from("x".repeat(1 << 20)));
+}
+
+#[test]
+fn a_lookup_by_a_unique_field_and_the_check_of_a_new_value_use_the_index() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open("{}", Host::detached(folder.path())).expect("opens");
+    let cx = Context::unbounded();
+    let unique = Index::Unique { except: Vec::new() };
+    let notes = Collection::new("notes", 1, "id", Kind::Int).field_with("slug", Kind::Text, Value::Nil, unique);
+    let id = store.prepare(&cx, &[notes]).expect("prepares")[0];
+    let table = store.table(id).expect("a table");
+    let connection = store.reader(&cx, store.store().expect("a store"), Use::Brief).expect("a reader");
+    for (sql, expected) in [
+        (&table.get, "USING INTEGER PRIMARY KEY (rowid=?)"),
+        (&table.by_field[1], "INDEX idx_notes_slug (slug=?)"),
+        (&table.holder[1], "idx_notes_slug (slug=?"),
+        (&table.greatest, "SEARCH"),
+    ] {
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("SQL");
+        let mut rows = statement.raw_query();
+        let plan: String = rows.next().expect("a plan").expect("a step").get(3).expect("text");
+        assert!(plan.contains(expected), "{sql}: {plan}");
+    }
+}
+
+#[test]
+fn a_statement_is_compiled_once_however_many_values_it_is_asked_with() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open("{}", Host::detached(folder.path())).expect("opens");
+    let cx = Context::unbounded();
+    let notes = Collection::new("notes", 1, "id", Kind::Int).field_with("slug", Kind::Text, Value::Nil, Index::Plain);
+    let id = store.prepare(&cx, &[notes]).expect("prepares")[0];
+    let sql = &store.table(id).expect("a table").by_field[1];
+    for n in 0..50 {
+        store.get_by(&cx, id, 1, Value::from(format!("{n}")).as_ref()).expect("a lookup");
+    }
+    let connection = store.reader(&cx, store.store().expect("a store"), Use::Brief).expect("a reader");
+    let statement = connection.prepare_cached(sql).expect("SQL");
+    let compiled = statement.get_status(rusqlite::StatementStatus::RePrepare);
+    assert!(compiled <= 1, "compiled {compiled} times more");
+}

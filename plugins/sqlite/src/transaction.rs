@@ -1,0 +1,216 @@
+//! One write transaction: from `BEGIN IMMEDIATE` to `COMMIT`, or back.
+//!
+//! The write lock is taken at the beginning, so that what a batch reads is what it changes, and so that waiting for another program
+//! happens before anything was done. A transaction that is dropped is rolled back. Beginning, carrying batches out and committing
+//! are apart, so that several batches can share one commit.
+
+use std::time::{Duration, Instant};
+
+use hivemind_abi::model::engine::{self, Transaction};
+use hivemind_abi::model::{
+    Catalog, CollectionId, Context, Error, Key, Kind, Mutation, Outcome, Query, Result, Row, Token, ValueRef,
+};
+use rusqlite::{Connection, OptionalExtension, params_from_iter};
+
+use crate::connection::Opener;
+use crate::decode::decode;
+use crate::find;
+use crate::history::{History, Touched};
+use crate::statements::{Bound, Table};
+
+/// How long to sleep before trying a lock again; the last one is repeated.
+const PAUSES: [Duration; 5] = [
+    Duration::from_micros(200),
+    Duration::from_millis(1),
+    Duration::from_millis(2),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+];
+
+/// A running write transaction.
+pub(crate) struct Writing<'w> {
+    connection: &'w Connection,
+    opener: &'w Opener,
+    history: &'w History,
+    open: bool,
+}
+
+impl<'w> Writing<'w> {
+    /// Takes the write lock, waiting for other programs no longer than the settings and the caller allow.
+    pub(crate) fn begin(cx: &Context<'_>, connection: &'w Connection, opener: &'w Opener, history: &'w History) -> Result<Self> {
+        let failed = |e: &rusqlite::Error| opener.failed(e);
+        connection.busy_timeout(Duration::ZERO).map_err(|e| failed(&e))?;
+        let patience = opener.patience(cx);
+        let since = Instant::now();
+        let mut pauses = PAUSES.into_iter();
+        let mut pause = PAUSES[0];
+        loop {
+            cx.check()?;
+            match connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut s| s.execute([])) {
+                Ok(_) => break,
+                Err(e) if is_busy(&e) => {
+                    let left = patience.saturating_sub(since.elapsed());
+                    if left.is_zero() {
+                        cx.check()?;
+                        let (place, waited) = (opener.place(), since.elapsed().as_secs_f32());
+                        let message = format!("{place}: another program held the write lock for {waited:.1} s");
+                        return Err(Error::busy(message).place(place));
+                    }
+                    pause = pauses.next().unwrap_or(pause);
+                    std::thread::sleep(pause.min(left));
+                }
+                Err(e) => return Err(failed(&e)),
+            }
+        }
+        history.began(connection);
+        Ok(Self { connection, opener, history, open: true })
+    }
+
+    /// Carries a batch out. After an error the transaction is only good for being dropped.
+    pub(crate) fn apply(
+        &self,
+        cx: &Context<'_>,
+        catalog: &Catalog,
+        tables: &dyn Fn(CollectionId) -> Result<&'w Table>,
+        mutations: &[Mutation],
+    ) -> Result<(Vec<Outcome>, Touched)> {
+        let mut batch = Batch { connection: self.connection, opener: self.opener, cx, tables, touched: Vec::new() };
+        let outcomes = engine::apply(&mut batch, catalog, cx, mutations)?;
+        Ok((outcomes, batch.touched))
+    }
+
+    /// Makes what was done last. `touched` is `None` when it is not known which records changed.
+    ///
+    /// SQLite's `COMMIT` either happened or can be taken back: when it fails, the transaction is rolled back and nothing is applied.
+    pub(crate) fn commit(mut self, touched: Option<Touched>) -> Result<Token> {
+        let done = self.connection.prepare_cached("COMMIT").and_then(|mut s| s.execute([]));
+        done.map_err(|e| self.opener.failed(&e).context("nothing was applied"))?;
+        self.open = false;
+        Ok(self.history.committed(self.connection, touched))
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        if !self.open {
+            return;
+        }
+        // Some errors (a full disk) have rolled back already.
+        if !self.connection.is_autocommit() {
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+        self.history.ended();
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked))
+}
+
+/// What the engine's rules work on.
+struct Batch<'b, 't> {
+    connection: &'b Connection,
+    opener: &'b Opener,
+    cx: &'b Context<'b>,
+    tables: &'b dyn Fn(CollectionId) -> Result<&'t Table>,
+    touched: Touched,
+}
+
+impl Batch<'_, '_> {
+    fn failed(&self, error: rusqlite::Error) -> Error {
+        self.opener.failed(&error)
+    }
+}
+
+impl Transaction for Batch<'_, '_> {
+    fn read(&mut self, id: CollectionId, key: &Key) -> Result<Option<Row>> {
+        get(self.connection, (self.tables)(id)?, key.as_ref().as_value(), self.opener)
+    }
+
+    fn write(&mut self, id: CollectionId, key: &Key, row: &Row, _old: Option<&Row>) -> Result<()> {
+        let table = (self.tables)(id)?;
+        let view = row.view(&table.collection)?;
+        let values = params_from_iter(view.iter().map(|(_, value)| Bound(value)));
+        let write = || self.connection.prepare_cached(&table.write)?.execute(values);
+        write().map_err(|e| self.failed(e).key(key.clone()))?;
+        self.touched.push((id, key.clone()));
+        Ok(())
+    }
+
+    fn remove(&mut self, id: CollectionId, key: &Key, _old: &Row) -> Result<()> {
+        let table = (self.tables)(id)?;
+        let remove = || self.connection.prepare_cached(&table.remove)?.execute([Bound(key.as_ref().as_value())]);
+        remove().map_err(|e| self.failed(e).key(key.clone()))?;
+        self.touched.push((id, key.clone()));
+        Ok(())
+    }
+
+    fn greatest_key(&mut self, id: CollectionId) -> Result<i64> {
+        let table = (self.tables)(id)?;
+        let ask = || self.connection.prepare_cached(&table.greatest)?.query_row([], |row| row.get::<_, Option<i64>>(0));
+        ask().map(|greatest| greatest.unwrap_or(0)).map_err(|e| self.failed(e))
+    }
+
+    fn holder(&mut self, id: CollectionId, field: usize, value: ValueRef<'_>, except: &Key) -> Result<Option<Key>> {
+        let table = (self.tables)(id)?;
+        table.collection.at(field)?;
+        let Some(sql) = table.holder.get(field) else { return Ok(None) };
+        let except = Bound(except.as_ref().as_value());
+        let is_int = table.collection.key_kind() == Kind::Int;
+        let ask = || {
+            self.connection
+                .prepare_cached(sql)?
+                .query_row(
+                    [Bound(value), except],
+                    |row| {
+                        if is_int { row.get(0).map(Key::Int) } else { row.get(0).map(Key::Text) }
+                    },
+                )
+                .optional()
+        };
+        ask().map_err(|e| self.failed(e))
+    }
+
+    fn matching(&mut self, query: &Query) -> Result<Vec<Key>> {
+        let table = (self.tables)(query.collection)?;
+        let mut keys = Vec::new();
+        let wanted = query.limit.map_or(usize::MAX, |l| usize::try_from(l).unwrap_or(usize::MAX));
+        let mut to_skip = query.offset;
+        find::scan(self.cx, self.connection, self.opener, table, query, |_, view| {
+            if to_skip > 0 {
+                to_skip -= 1;
+            } else if keys.len() < wanted {
+                keys.push(view.key().to_key());
+            }
+            keys.len() < wanted
+        })?;
+        Ok(keys)
+    }
+}
+
+/// The record with this key.
+pub(crate) fn get(connection: &Connection, table: &Table, key: ValueRef<'_>, opener: &Opener) -> Result<Option<Row>> {
+    let (name, kind) = (table.collection.key_name(), table.collection.key_kind());
+    // Checked, because SQLite would turn the text '5' into the number.
+    hivemind_abi::model::value::check(key, kind, name)?;
+    one(connection, table, &table.get, key, opener)
+}
+
+/// The record that a statement with one parameter finds.
+pub(crate) fn one(
+    connection: &Connection,
+    table: &Table,
+    sql: &str,
+    value: ValueRef<'_>,
+    opener: &Opener,
+) -> Result<Option<Row>> {
+    let ask = || {
+        let mut statement = connection.prepare_cached(sql)?;
+        let mut rows = statement.query([Bound(value)])?;
+        Ok(rows.next()?.map(|row| decode(table, row)))
+    };
+    match ask().map_err(|e: rusqlite::Error| opener.failed(&e))? {
+        None => Ok(None),
+        Some(decoded) => decoded.into_row(&table.collection, opener.place()).map(Some),
+    }
+}
