@@ -13,7 +13,7 @@ use rusqlite::Connection;
 
 use crate::config::{Config, Location};
 use crate::connection::{Lease, Opener, Pool, Use, check_version, closed};
-use crate::file::DatabaseFile;
+use crate::file::{DatabaseFile, Presence};
 use crate::history::History;
 use crate::migrate::{self, Migration};
 use crate::statements::Table;
@@ -42,6 +42,7 @@ struct Store {
     /// `None` in memory, where the writer is the only connection.
     readers: Option<Pool>,
     history: History,
+    presence: Mutex<Option<Presence>>,
 }
 
 struct Prepared {
@@ -50,10 +51,11 @@ struct Prepared {
     unreadable: Mutex<Option<(u64, Arc<Vec<Unreadable>>)>>,
 }
 
-/// Opens a handle. The file is created if it is not there, and otherwise only looked at.
+/// Opens a handle. Only the folder is created: the host must know which file this is and that no other handle has it before the
+/// file is touched.
 ///
 /// # Errors
-/// `invalid` or `unsupported` for settings, `corrupt` if the file is no database, `denied` or `io` if it cannot be used.
+/// `invalid` or `unsupported` for settings, `denied` or `io` if the folder cannot be used.
 pub fn open(config: &str, host: Host) -> Result<Sqlite> {
     check_version(rusqlite::version_number())?;
     let config = Config::parse(config)?;
@@ -62,8 +64,7 @@ pub fn open(config: &str, host: Host) -> Result<Sqlite> {
         Location::File(path) => Some(DatabaseFile::new(path)),
     };
     if let Some(file) = &file {
-        file.create()?;
-        file.look()?;
+        file.create_folder()?;
     }
     Ok(Sqlite {
         host,
@@ -113,10 +114,11 @@ impl Sqlite {
 
     /// Opens the connections. What they do to the file is harmless for its data: it gets a write-ahead log.
     fn open_store(&self, cx: &Context<'_>) -> Result<Store> {
+        let presence = self.opener.file().map(DatabaseFile::enter);
         let writer = self.opener.writer(self.opener.patience(cx))?;
         let history = History::new(self.opener.reader()?)?;
         let readers = self.opener.file().map(|_| Pool::new(self.readers, Vec::new()));
-        Ok(Store { writer: Pool::new(1, vec![writer]), readers, history })
+        Ok(Store { writer: Pool::new(1, vec![writer]), readers, history, presence: Mutex::new(presence) })
     }
 
     fn writer<'s>(&self, cx: &Context<'_>, store: &'s Store) -> Result<Lease<'s>> {
@@ -207,6 +209,7 @@ impl Backend for Sqlite {
             Some(store) => store,
             None => {
                 if let Some(file) = self.opener.file() {
+                    file.create()?;
                     migrate::check_versions(&file.look()?, collections, file.place())?;
                 }
                 let store = self.open_store(cx)?;
@@ -314,9 +317,11 @@ impl Backend for Sqlite {
     fn sync(&self, cx: &Context<'_>) -> Result<Report> {
         self.enter(cx)?;
         let store = self.store()?;
-        if let Some(file) = self.opener.file()
-            && self.resources.first().is_some_and(|r| r.id != file.resource().id)
-        {
+        let moved = |file: &&DatabaseFile| {
+            let presence = store.presence.lock().unwrap_or_else(PoisonError::into_inner);
+            presence.as_ref().is_some_and(|p| !file.is_where(p))
+        };
+        if let Some(file) = self.opener.file().filter(moved) {
             let message = format!("{} was moved or replaced while it was open; restart to use the new file", file.place());
             return Err(Error::io(message).place(file.place()));
         }
@@ -384,7 +389,10 @@ impl Backend for Sqlite {
         if let (Ok(writer), Some(_)) = (&writer, self.opener.file()) {
             let _ = maintain::checkpoint(writer, &self.opener);
         }
+        // The writer goes before the file counts as let go.
+        drop(writer);
         drop(store.writer.close());
+        drop(store.presence.lock().unwrap_or_else(PoisonError::into_inner).take());
         Ok(())
     }
 }

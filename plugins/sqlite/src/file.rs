@@ -3,13 +3,15 @@
 //! Two decisions. The file is created here, empty and with mode 0600, because SQLite would give it the umask's mode and copies that
 //! mode to `-wal` and `-shm`. And versions are looked at through a connection that changes nothing, because the refusal of newer
 //! data has to leave it byte for byte as it is. An existing file is only ever `stat`ed here: opening and closing it outside of SQLite
-//! would drop the POSIX locks of every connection of this process.
+//! would drop the POSIX locks of every connection of this process. SQLite's own look at an unchangeable file closes it that way too,
+//! so it is taken only while no handle of this library has the file open; [`Presence`] keeps count.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hivemind_abi::model::{Error, Resource, Result};
 use rusqlite::{Connection, OpenFlags, ffi};
@@ -33,6 +35,30 @@ pub(crate) struct Stored {
     pub(crate) versions: HashMap<String, i64>,
 }
 
+/// How many handles of this library have a file open, by its identity.
+static PRESENT: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
+
+fn present() -> MutexGuard<'static, BTreeMap<String, usize>> {
+    PRESENT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A handle that has the file open.
+pub(crate) struct Presence {
+    id: String,
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        let mut present = present();
+        if let Some(count) = present.get_mut(&self.id) {
+            *count -= 1;
+            if *count == 0 {
+                present.remove(&self.id);
+            }
+        }
+    }
+}
+
 impl DatabaseFile {
     pub(crate) fn new(path: PathBuf) -> Self {
         Self { place: path.display().to_string(), path }
@@ -47,15 +73,33 @@ impl DatabaseFile {
         &self.place
     }
 
+    /// Notes that a handle opens the file; to be called before its first connection, and kept as long as one is open.
+    pub(crate) fn enter(&self) -> Presence {
+        let id = identity(&self.path);
+        *present().entry(id.clone()).or_default() += 1;
+        Presence { id }
+    }
+
+    /// Whether the file at the path is still the one that was opened.
+    pub(crate) fn is_where(&self, opened: &Presence) -> bool {
+        identity(&self.path) == opened.id
+    }
+
+    /// Creates the folders above the file if they are not there.
+    pub(crate) fn create_folder(&self) -> Result<()> {
+        match self.path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            Some(folder) => create_folders(folder).map_err(|e| error::from_io(e, "creating the folder", folder)),
+            None => Ok(()),
+        }
+    }
+
     /// Creates the file and the folders above it if they are not there. What is there keeps its mode.
     pub(crate) fn create(&self) -> Result<()> {
         let failed = |e| error::from_io(e, "creating", &self.path);
         if self.path.try_exists().map_err(failed)? {
             return Ok(());
         }
-        if let Some(folder) = self.path.parent().filter(|p| !p.as_os_str().is_empty()) {
-            create_folders(folder).map_err(|e| error::from_io(e, "creating the folder", folder))?;
-        }
+        self.create_folder()?;
         match private_file().create_new(true).open(&self.path) {
             Ok(file) => file.sync_all().map_err(failed)?,
             // Somebody else was faster, or it is a link to a file that is not there yet.
@@ -69,9 +113,13 @@ impl DatabaseFile {
         Ok(())
     }
 
-    /// What the file is, for the host to refuse a second handle on it.
+    /// What the file is, for the host to refuse a second handle on it: the folder it lies in and its name there, because the file
+    /// itself may not be there yet.
     pub(crate) fn resource(&self) -> Resource {
-        Resource { kind: "file".to_owned(), id: identity(&self.path), name: self.place.clone() }
+        let real = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
+        let folder = real.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let name = real.file_name().unwrap_or_default().to_string_lossy();
+        Resource { kind: "file".to_owned(), id: format!("{}:{name}", identity(folder)), name: self.place.clone() }
     }
 
     /// The size of the file with this suffix; 0 if it is not there.
@@ -94,9 +142,11 @@ impl DatabaseFile {
                 stored(&c)
             })
         };
+        let present = present();
+        let alone = !present.contains_key(&identity(&self.path));
         // Without a log or journal beside it the file is complete, and can be read as if on read-only media: no lock, no -wal, no
         // -shm. A writer that starts meanwhile is no danger, because the versions are checked again inside the transaction.
-        let found = if self.size("-wal") == 0 && self.size("-journal") == 0 {
+        let found = if alone && self.size("-wal") == 0 && self.size("-journal") == 0 {
             look(Connection::open_with_flags(
                 self.immutable_address(),
                 OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI,
@@ -112,6 +162,7 @@ impl DatabaseFile {
                 other => other,
             }
         };
+        drop(present);
         let (encoding, stored) = found.map_err(failed)?;
         // SQLite orders text by its stored bytes; those of UTF-16 are another order than the model's.
         if encoding != "UTF-8" {

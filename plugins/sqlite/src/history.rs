@@ -22,16 +22,14 @@
 //! A commit made before a lookup starts is visible to the tracker then, so it is never missed. Mistakes are possible in one
 //! direction only: `Everything` for a change that had known keys, for instance when a checkpoint of another program restarts the log.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use hivemind_abi::model::history::History as Recent;
 use hivemind_abi::model::{Changes, CollectionId, Error, Key, Result, Token};
 use rusqlite::Connection;
 
-/// How many changed keys are remembered; who stayed away for longer is served as well by `Everything`.
-const REMEMBERED: usize = 1024;
 /// How long a lookup waits for our own commit to be settled.
 const SETTLING: Duration = Duration::from_millis(2);
 
@@ -70,8 +68,8 @@ impl History {
     /// Where history stands, and what changed in a collection since `token`.
     pub(crate) fn since(&self, collection: CollectionId, token: Token) -> (Token, Changes) {
         let (state, known) = self.look();
-        let changes = if known { state.log.since(collection, token) } else { Changes::Everything };
-        (state.log.token(), changes)
+        let changes = if known { state.log.changes.since(collection, token) } else { Changes::Everything };
+        (state.log.changes.token(), changes)
     }
 
     /// A number that moves with every change of unknown content; `None` when it cannot be told right now.
@@ -124,10 +122,10 @@ impl History {
     pub(crate) fn committed(&self, writer: &Connection, keys: Option<Touched>) -> Token {
         let mut state = self.state();
         match keys {
-            Some(keys) => state.log.record(keys),
+            Some(keys) => state.log.changes.record(keys),
             None => state.log.everything(),
         }
-        let token = state.log.token();
+        let token = state.log.changes.token();
         if let Some(now) = state.tracker.as_ref().map(data_version) {
             state.tracked = now;
             let written = data_version(writer);
@@ -169,36 +167,17 @@ fn data_version(connection: &Connection) -> Option<i64> {
     ask().ok()
 }
 
-/// The last changes of a handle, oldest first.
+/// The changes with their keys, and since when those of unknown content are known to be over.
 struct Log {
-    epoch: u64,
-    sequence: u64,
-    changes: VecDeque<(u64, CollectionId, Key)>,
-    /// Up to here some changes have no keys any more, or never had.
+    changes: Recent,
+    /// The place of the last change of unknown content.
     unknown_since: u64,
-    forgotten: u64,
     others: bool,
 }
 
 impl Log {
     const fn new(epoch: u64) -> Self {
-        Self { epoch, sequence: 0, changes: VecDeque::new(), unknown_since: 0, forgotten: 0, others: false }
-    }
-
-    const fn token(&self) -> Token {
-        Token { epoch: self.epoch, sequence: self.sequence }
-    }
-
-    fn record(&mut self, keys: Touched) {
-        self.sequence += 1;
-        for (collection, key) in keys {
-            if self.changes.len() == REMEMBERED
-                && let Some((sequence, ..)) = self.changes.pop_front()
-            {
-                self.forgotten = sequence;
-            }
-            self.changes.push_back((self.sequence, collection, key));
-        }
+        Self { changes: Recent::new(epoch), unknown_since: 0, others: false }
     }
 
     /// A foreign change.
@@ -208,19 +187,8 @@ impl Log {
     }
 
     fn everything(&mut self) {
-        self.sequence += 1;
-        self.unknown_since = self.sequence;
-        self.forgotten = self.sequence;
-        self.changes.clear();
-    }
-
-    fn since(&self, collection: CollectionId, token: Token) -> Changes {
-        if token.epoch != self.epoch || token.sequence > self.sequence || token.sequence < self.forgotten {
-            return Changes::Everything;
-        }
-        let newer = self.changes.iter().rev().take_while(|(sequence, ..)| *sequence > token.sequence);
-        let keys: Vec<Key> = newer.filter(|(_, c, _)| *c == collection).map(|(.., key)| key.clone()).collect();
-        if keys.is_empty() { Changes::Nothing } else { Changes::Keys(keys) }
+        self.changes.record_unknown();
+        self.unknown_since = self.changes.token().sequence;
     }
 }
 
@@ -232,30 +200,6 @@ mod tests {
 
     fn keys(keys: impl IntoIterator<Item = i64>) -> Touched {
         keys.into_iter().map(|k| (CLIENTS, Key::Int(k))).collect()
-    }
-
-    #[test]
-    fn own_changes_have_keys_until_there_are_too_many() {
-        let mut log = Log::new(7);
-        let start = log.token();
-        log.record(keys([1, 2]));
-        assert_eq!(log.since(CLIENTS, start), Changes::Keys(vec![Key::Int(2), Key::Int(1)]));
-        assert_eq!(log.since(CollectionId(1), start), Changes::Nothing);
-        let later = log.token();
-        log.record(keys(0..REMEMBERED as i64 - 1));
-        assert_eq!(log.since(CLIENTS, start), Changes::Everything);
-        assert!(matches!(log.since(CLIENTS, later), Changes::Keys(_)));
-    }
-
-    #[test]
-    fn a_foreign_change_is_everything_and_a_foreign_token_too() {
-        let mut log = Log::new(7);
-        let start = log.token();
-        log.unknown();
-        assert_eq!(log.since(CLIENTS, start), Changes::Everything);
-        assert_eq!(log.since(CLIENTS, log.token()), Changes::Nothing);
-        assert_eq!(log.since(CLIENTS, Token { epoch: 8, sequence: 1 }), Changes::Everything);
-        assert_eq!(log.since(CLIENTS, Token { epoch: 7, sequence: 9 }), Changes::Everything);
     }
 
     /// A writer, a foreign program, and the history of the handle that the writer belongs to.

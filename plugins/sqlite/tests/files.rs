@@ -141,7 +141,8 @@ fn a_file_that_is_no_database_is_corrupt_and_left_alone() {
     let bytes = b"{\"1\": {\"client_id\": 1}} and so on, until it is long enough to be looked at as a header of a database file"
         .repeat(8);
     std::fs::write(folder.file(), &bytes).expect("a file");
-    let error = open("{}", Host::detached(folder.path())).expect_err("no database");
+    let store = open("{}", Host::detached(folder.path())).expect("opening touches nothing yet");
+    let error = store.prepare(&CX, &[clients()]).expect_err("no database");
     assert_eq!(error.code(), Code::Corrupt);
     assert!(error.message().contains("clients.db"), "{error}");
     assert_eq!(std::fs::read(folder.file()).expect("a file"), bytes);

@@ -1,0 +1,131 @@
+//! What is not declared is refused, and what is declared is there.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use hivemind_model::{Capability, Changes, Code, Collection, Index, Kind, Query, Task, Token, Value};
+
+use crate::case::{Case, Checked, Failure};
+use crate::check::{ensure, equal, refused};
+use crate::fixture::{Store, cx};
+use crate::subject::Subject;
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("negative::no_batches", "Without atomic batches a batch of two is unsupported and leaves no effect.", no_batches)
+        .forbids(&[Capability::AtomicBatch]),
+    Case::new("negative::no_unique", "Without unique fields a collection that has one is unsupported.", no_unique)
+        .forbids(&[Capability::Unique]),
+    Case::new("negative::no_tracking", "Without change tracking everything may have changed, always.", no_tracking)
+        .forbids(&[Capability::ChangeTracking]),
+    Case::new("negative::no_backup", "Without online backup a backup is unsupported and makes no file.", no_backup)
+        .forbids(&[Capability::OnlineBackup]),
+    Case::new("negative::no_durability", "A store that is not durable opens again, empty.", no_durability)
+        .forbids(&[Capability::Durable]),
+    Case::new("declared::backup", "A backup makes the file, refuses one that exists, and disturbs nothing.", backup)
+        .requires(&[Capability::OnlineBackup]),
+    Case::new("declared::staleness", "A staleness bound is declared for change tracking only, and is bearable.", staleness),
+    Case::new("declared::multi_process", "A store for several processes can be opened by another one meanwhile.", multi_process)
+        .requires(&[Capability::MultiProcess]),
+];
+
+fn no_batches(subject: &dyn Subject) -> Checked {
+    let store = Store::fresh(subject)?;
+    let batch = [store.insert(1, &[])?, store.insert(2, &[])?];
+    refused("a batch of two", Code::Unsupported, store.apply(&batch))?;
+    equal("how many records", &0, &store.count(&Query::all(store.things))?)?;
+    store.apply(&batch[..1])?;
+    equal("the keys", &vec![1], &store.every_id()?)
+}
+
+fn no_unique(subject: &dyn Subject) -> Checked {
+    let store = Store::fresh(subject)?;
+    let unique = Index::Unique { except: Vec::new() };
+    let collection = Collection::new("unique", 1, "id", Kind::Int).field_with("code", Kind::Text, Value::Nil, unique);
+    refused("prepare", Code::Unsupported, store.backend.prepare(&cx(), &[collection]))?;
+    Ok(())
+}
+
+fn no_tracking(subject: &dyn Subject) -> Checked {
+    let store = Store::fresh(subject)?;
+    let mut token = Token::default();
+    for _ in 0..3 {
+        let (next, changes) = store.backend.changes_since(&cx(), store.things, token)?;
+        ensure(changes == Changes::Everything, || format!("expected Everything, found {changes:?}"))?;
+        token = next;
+    }
+    Ok(())
+}
+
+/// A path where nothing is. Whatever comes to be there is removed with it.
+struct Target(PathBuf);
+
+impl Target {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        Self(std::env::temp_dir().join(format!("hivemind-conformance-{}-{number}.backup", std::process::id())))
+    }
+
+    fn task(&self) -> Task {
+        Task::Backup { to: self.0.to_string_lossy().into_owned() }
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn no_backup(subject: &dyn Subject) -> Checked {
+    let store = Store::fresh(subject)?;
+    let target = Target::new();
+    refused("a backup", Code::Unsupported, store.backend.maintain(&cx(), &target.task()))?;
+    ensure(!target.0.exists(), || "a refused backup: expected no file, found one".to_owned())
+}
+
+fn backup(subject: &dyn Subject) -> Checked {
+    let store = Store::fresh(subject)?;
+    store.fill(1..=100)?;
+    let target = Target::new();
+    store.backend.maintain(&cx(), &target.task())?;
+    let size = std::fs::metadata(&target.0).map_err(|e| Failure::wrong(format!("the backup: expected a file: {e}")))?.len();
+    ensure(size > 0, || "the backup: expected contents, found an empty file".to_owned())?;
+    let again = store.backend.maintain(&cx(), &target.task());
+    ensure(again.is_err(), || "a backup onto a file that exists: expected a refusal, found success".to_owned())?;
+    let later = std::fs::metadata(&target.0).map_or(0, |m| m.len());
+    equal("the size of the backup after the refusal", &size, &later)?;
+    store.fill([101])?;
+    equal("how many records", &101, &store.count(&Query::all(store.things))?)
+}
+
+fn no_durability(subject: &dyn Subject) -> Checked {
+    let store = Store::fresh(subject)?;
+    store.fill(1..=3)?;
+    let store = store.reopen()?;
+    equal("the keys", &Vec::<i64>::new(), &store.every_id()?)?;
+    store.fill([1])
+}
+
+fn staleness(subject: &dyn Subject) -> Checked {
+    let instance = subject.fresh()?;
+    let backend = instance.open()?;
+    let (capabilities, bound) = (backend.capabilities(), backend.capabilities().staleness());
+    backend.close(&cx())?;
+    if !capabilities.has(Capability::ChangeTracking) {
+        return equal("the staleness without change tracking", &Duration::ZERO, &bound);
+    }
+    ensure(bound <= Duration::from_secs(10), || format!("the staleness: expected 10 s at most, found {bound:?}"))
+}
+
+fn multi_process(subject: &dyn Subject) -> Checked {
+    let store = Store::fresh(subject)?;
+    store.fill([1])?;
+    let peer = store.instance.peer()?;
+    let Some(peer) = peer else { return Err(Failure::Skipped("the subject gives no handle in another process".to_owned())) };
+    let peer = crate::fixture::Handle::over(peer)?;
+    equal("the keys there", &vec![1], &peer.every_id()?)?;
+    peer.fill([2])?;
+    equal("the keys here", &vec![1, 2], &store.every_id()?)
+}
