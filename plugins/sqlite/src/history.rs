@@ -147,7 +147,7 @@ impl History {
 
     /// The present, without looking.
     pub(crate) fn token(&self) -> Token {
-        self.state().log.token()
+        self.state().log.changes.token()
     }
 
     /// Lets the tracker go.
