@@ -1,7 +1,9 @@
 //! An indexed in-memory table: what the memory and JSON backends hold, and a good start for a vendor's engine.
 
+mod database;
 mod tables;
 
+pub use database::Database;
 pub use tables::{Tables, Undo};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

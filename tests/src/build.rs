@@ -51,12 +51,17 @@ pub fn shipped_plugins() -> PathBuf {
         let mut arguments = vec!["build", "--quiet", "--locked"];
         packages.iter().for_each(|p| arguments.extend(["--package", p]));
         cargo(&arguments, &root(), &target);
-        let folder = tempfile::tempdir_in(&target).expect("a folder").keep();
-        for package in &packages {
-            crate::place(&target.join("debug").join(library(package)), &folder, &library(package));
-        }
-        folder
+        folder_with("shipped", &packages.map(|p| (target.join("debug").join(library(&p)), library(&p))))
     })
+}
+
+/// A folder with the vendor's example.
+///
+/// # Panics
+/// If it does not build.
+#[must_use]
+pub fn vendor_plugins() -> PathBuf {
+    once("vendor", || folder_with("vendor", &[(fixture_unlocked("ledger"), library("ledger"))]))
 }
 
 /// The program.
@@ -79,13 +84,26 @@ pub fn program() -> PathBuf {
 /// If it does not build.
 #[must_use]
 pub fn fixture(name: &str) -> PathBuf {
-    once(name, || {
-        let folder = if name == "ledger" { root().join("docs/ledger") } else { root().join("tests/plugins").join(name) };
-        // The same versions of everything as in the workspace; cargo drops what is not needed.
-        std::fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).expect("the lock file is copied");
-        let target = target().join("fixtures");
-        cargo(&["build", "--quiet", "--config", "profile.dev.debug=false"], &folder, &target);
-        let package = if name == "ledger" { "ledger-db-plugin" } else { name };
-        target.join("debug").join(library(package))
-    })
+    once(name, || fixture_unlocked(name))
+}
+
+fn fixture_unlocked(name: &str) -> PathBuf {
+    let folder = if name == "ledger" { root().join("docs/ledger") } else { root().join("tests/plugins").join(name) };
+    // The same versions of everything as in the workspace; cargo drops what is not needed.
+    std::fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).expect("the lock file is copied");
+    let target = target().join("fixtures");
+    cargo(&["build", "--quiet", "--config", "profile.dev.debug=false"], &folder, &target);
+    let package = if name == "ledger" { "ledger-db-plugin" } else { name };
+    target.join("debug").join(library(package))
+}
+
+/// A folder of this build with these libraries and nothing else.
+fn folder_with(name: &str, files: &[(PathBuf, String)]) -> PathBuf {
+    let folder = target().join("test-plugins").join(name);
+    std::fs::create_dir_all(&folder).expect("a folder");
+    crate::set_mode(&folder, 0o755);
+    for (file, name) in files {
+        crate::place(file, &folder, name);
+    }
+    folder
 }

@@ -31,9 +31,11 @@ pub fn loader(folders: &[&Path], data_dir: &Path) -> Loader {
 /// # Panics
 /// If the system does not let it.
 pub fn place(file: &Path, folder: &Path, name: &str) -> PathBuf {
-    let to = folder.join(name);
-    std::fs::copy(file, &to).unwrap_or_else(|e| panic!("{} to {}: {e}", file.display(), to.display()));
-    set_mode(&to, 0o755);
+    // Renamed into place, so that another test never reads half of it.
+    let (new, to) = (folder.join(format!(".{name}.{}", std::process::id())), folder.join(name));
+    std::fs::copy(file, &new).unwrap_or_else(|e| panic!("{} to {}: {e}", file.display(), to.display()));
+    set_mode(&new, 0o755);
+    std::fs::rename(&new, &to).expect("renamed");
     to
 }
 

@@ -1,4 +1,4 @@
-//! The shipped backends as subjects of the conformance kit: real libraries, loaded by the real loader, on real files.
+//! The shipped backends and the vendor's example as subjects of the conformance kit: real libraries, loaded by the real loader, on real files.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{build, loader};
 
-/// One of the shipped plugins.
+/// One of the shipped plugins, or the vendor's example (`ledger`).
 pub struct Shipped {
     module: &'static str,
     peer: PathBuf,
@@ -21,7 +21,7 @@ pub struct Shipped {
 /// One loader for all stores: each maps a library once.
 fn shared() -> &'static Loader {
     static LOADER: OnceLock<Loader> = OnceLock::new();
-    LOADER.get_or_init(|| loader(&[&build::shipped_plugins()], &std::env::temp_dir()))
+    LOADER.get_or_init(|| loader(&[&build::shipped_plugins(), &build::vendor_plugins()], &std::env::temp_dir()))
 }
 
 impl Shipped {
@@ -40,8 +40,10 @@ impl Subject for Shipped {
     fn fresh(&self) -> Result<Box<dyn Instance>> {
         let folder = tempfile::tempdir()?;
         let mut settings = Map::new();
-        if self.module != "memory" {
-            settings.insert("subfolder".to_owned(), json!(folder.path()));
+        match self.module {
+            "memory" => {}
+            "ledger" => drop(settings.insert("file".to_owned(), json!(folder.path().join("clients.ledger")))),
+            _ => drop(settings.insert("subfolder".to_owned(), json!(folder.path()))),
         }
         Ok(Box::new(Store { module: self.module, peer: self.peer.clone(), settings, folder, plugin: OnceLock::new() }))
     }
@@ -53,6 +55,13 @@ struct Store {
     settings: Map<String, Value>,
     folder: tempfile::TempDir,
     plugin: OnceLock<Plugin>,
+}
+
+impl Store {
+    /// Whether several handles may work on it at once.
+    fn shares(&self) -> bool {
+        matches!(self.module, "json" | "sqlite")
+    }
 }
 
 fn failed(error: impl std::fmt::Display) -> Error {
@@ -73,7 +82,7 @@ impl Instance for Store {
     /// The host refuses a second handle on one store, so this one comes from the library itself: the same image, as is right.
     fn beside(&self) -> Result<Option<Arc<dyn Backend>>> {
         match self.plugin.get() {
-            Some(plugin) if self.module != "memory" => {
+            Some(plugin) if self.shares() => {
                 let settings = Value::Object(self.settings.clone()).to_string();
                 Ok(Some(Arc::new(plugin.open_bare(&settings, &std::env::temp_dir())?)))
             }
@@ -82,7 +91,7 @@ impl Instance for Store {
     }
 
     fn peer(&self) -> Result<Option<Arc<dyn Backend>>> {
-        if self.module == "memory" {
+        if !self.shares() {
             return Ok(None);
         }
         let mut child = Command::new(&self.peer)

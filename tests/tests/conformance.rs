@@ -1,4 +1,4 @@
-//! The conformance kit and its model test on each shipped backend: one test for each behaviour and backend.
+//! The conformance kit and its model test on each shipped backend and the vendor's example: one test for each behaviour and backend.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let peer = Path::new(env!("CARGO_BIN_EXE_backend-peer"));
     let mut trials = Vec::new();
-    for module in ["memory", "json", "sqlite"] {
+    for module in ["memory", "json", "sqlite", "ledger"] {
         let subject = Arc::new(Shipped::new(module, peer));
         let capabilities =
             subject.fresh().and_then(|store| Ok(store.open()?.capabilities())).unwrap_or_else(|e| panic!("{module}: {e}"));

@@ -1,6 +1,6 @@
 //! A storage plugin in an afternoon: an append-only file of committed batches, replayed when it is opened.
 //!
-//! `hivemind_abi::model` does the rest: `Tables` holds the records with their indexes and carries batches out by the rules, and
+//! `hivemind_abi::model` does the rest: `Database` holds the records with their indexes and carries batches out by the rules, and
 //! every request has its bytes (`Wire`), which are what the file holds.
 
 use std::fs::File;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hivemind_abi::Host;
-use hivemind_abi::model::table::Tables;
+use hivemind_abi::model::table::Database;
 use hivemind_abi::model::wire::Wire;
 use hivemind_abi::model::{json, *};
 
@@ -31,18 +31,17 @@ fn open(config: &str, host: Host) -> Result<Ledger> {
         Some(json::Json::String(text)) => PathBuf::from(text.decode().as_ref()),
         _ => host.data_dir().join("ledger").join("clients.ledger"),
     };
-    Ok(Ledger { catalog: Catalog::new(), state: Mutex::default(), path: file })
+    Ok(Ledger { state: Mutex::default(), path: file })
 }
 
 struct Ledger {
-    catalog: Catalog,
     state: Mutex<State>,
     path: PathBuf,
 }
 
 #[derive(Default)]
 struct State {
-    tables: Tables,
+    data: Database,
     file: Option<File>,
 }
 
@@ -66,10 +65,9 @@ impl Ledger {
         let mut at = 0;
         while let Some((kind, body)) = entry(&bytes[at..]) {
             match kind {
-                b'C' => drop(self.catalog.register(&Vec::<Collection>::from_bytes(body)?)?),
-                _ => drop(state.tables.apply(&self.catalog, &Context::unbounded(), &Vec::from_bytes(body)?)?),
+                b'C' => drop(state.data.define(&Vec::from_bytes(body)?)?),
+                _ => drop(state.data.apply(&Context::unbounded(), &Vec::from_bytes(body)?)?),
             }
-            state.tables.extend(&self.catalog);
             at += 13 + body.len();
         }
         file.set_len(at as u64).map_err(|e| self.place(e))?;
@@ -113,36 +111,36 @@ impl Backend for Ledger {
         Capabilities::of(&[Capability::Durable, Capability::AtomicBatch, Capability::Unique])
     }
 
-    fn prepare(&self, _cx: &Context<'_>, collections: &[Collection]) -> Result<Vec<CollectionId>> {
+    fn prepare(&self, cx: &Context<'_>, collections: &[Collection]) -> Result<Vec<CollectionId>> {
+        cx.check()?;
         let mut state = self.state();
         if state.file.is_none() {
             self.replay(&mut state)?;
         }
-        let known = self.catalog.iter().count();
-        let ids = self.catalog.register(collections)?;
-        if self.catalog.iter().count() > known {
+        let new = !state.data.has(collections);
+        let ids = state.data.define(collections)?;
+        if new {
             self.append(&mut state, b'C', &collections.to_vec().to_bytes())?;
-            state.tables.extend(&self.catalog);
         }
         Ok(ids)
     }
 
     fn get(&self, cx: &Context<'_>, collection: CollectionId, key: KeyRef<'_>) -> Result<Option<Row>> {
         cx.check()?;
-        Ok(self.state().tables.get(collection)?.get(&key.to_key())?.cloned())
+        Ok(self.state().data.tables().get(collection)?.get(&key.to_key())?.cloned())
     }
 
     fn find(&self, cx: &Context<'_>, query: &Query, max_bytes: usize) -> Result<Page> {
         cx.check()?;
-        self.state().tables.get(query.collection)?.find(query, max_bytes)
+        self.state().data.tables().get(query.collection)?.find(query, max_bytes)
     }
 
     fn apply(&self, cx: &Context<'_>, mutations: &[Mutation]) -> Result<Applied> {
         cx.check()?;
-        let mut state = self.state();
-        let (outcomes, undo) = state.tables.apply(&self.catalog, cx, mutations)?;
-        if let Err(error) = self.append(&mut state, b'M', &mutations.to_vec().to_bytes()) {
-            state.tables.undo(undo);
+        let state = &mut *self.state();
+        let (outcomes, undo) = state.data.apply(cx, mutations)?;
+        if let Err(error) = self.append(state, b'M', &mutations.to_vec().to_bytes()) {
+            state.data.undo(undo);
             return Err(error);
         }
         Ok(Applied { outcomes, token: Token::default() })

@@ -10,6 +10,7 @@ use crate::engine::{self, Transaction};
 use crate::error::{Error, Result};
 use crate::mutation::{Mutation, Outcome};
 use crate::query::Query;
+use crate::record;
 use crate::row::Row;
 use crate::value::{Key, ValueRef};
 
@@ -43,6 +44,29 @@ impl Tables {
     pub fn extend(&mut self, catalog: &Catalog) {
         let missing: Vec<Arc<Collection>> = catalog.iter().skip(self.tables.len()).map(|(_, c)| Arc::clone(c)).collect();
         self.tables.extend(missing.into_iter().map(Table::new));
+    }
+
+    /// The same records under the descriptions of this catalog, which has the same collections in the same order and maybe more.
+    /// A record is carried over by the names of its fields, and folded; one that does not fit becomes unreadable.
+    #[must_use]
+    pub fn redefined(&self, catalog: &Catalog) -> Self {
+        let tables = catalog.iter().map(|(id, new)| {
+            let mut table = Table::new(Arc::clone(new));
+            for (key, stored) in self.tables.get(id.0 as usize).into_iter().flat_map(Table::records) {
+                let old = self.tables[id.0 as usize].collection();
+                let carried = match stored {
+                    Record::Row(row) if old == new => Record::Row(row.clone()),
+                    Record::Row(row) => {
+                        let carried = row.view(old).and_then(|view| record::from_json(new, &record::to_json(&view)));
+                        carried.map_or_else(|e| Record::Unreadable(e.message().to_owned()), Record::Row)
+                    }
+                    unreadable => unreadable.clone(),
+                };
+                table.replace(key, Some(carried));
+            }
+            table
+        });
+        Self { tables: tables.collect() }
     }
 
     /// The table of a collection.
