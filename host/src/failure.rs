@@ -153,12 +153,15 @@ impl From<OpenError> for Failure {
         match error {
             OpenError::Refused(refusal) => refusal.into(),
             OpenError::Backend { module, error } => {
-                let wrong_settings = error.code() == Code::Invalid;
+                let (wrong_settings, unsupported) = (error.code() == Code::Invalid, error.code() == Code::Unsupported);
                 let mut failure = Self::from(error);
                 failure.message = format!("{module} did not open its store: {}", failure.message);
                 if wrong_settings {
                     failure.exit = Exit::Config;
                     failure.help = Some(format!("correct the {module} block of server.json"));
+                }
+                if unsupported {
+                    failure.help = Some(format!("change the {module} block of server.json, or choose another backend"));
                 }
                 failure
             }
@@ -168,7 +171,7 @@ impl From<OpenError> for Failure {
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        let exit = if matches!(refusal.reason, Reason::Settings(_)) { Exit::Config } else { Exit::Plugin };
+        let exit = if matches!(*refusal.reason, Reason::Settings(_)) { Exit::Config } else { Exit::Plugin };
         Self::new(exit, format!("plugin-{}", refusal.reason.code()), refusal.to_string())
     }
 }

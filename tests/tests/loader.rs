@@ -45,7 +45,7 @@ impl Folder {
     }
 
     fn refusal(&self, name: &str) -> Refusal {
-        self.loader().resolve(name).err().expect("a refusal")
+        self.loader().resolve(name).expect_err("a refusal")
     }
 }
 
@@ -82,7 +82,7 @@ fn a_wrong_name_says_what_was_searched_what_is_close_and_what_to_do() {
     folder.write("b.so", b"hello");
     let missing = folder.path().join("not-there");
     let loader = Loader::new(SearchPath::only(&[missing, folder.path().to_owned()]), Lock::default(), folder.path().to_owned());
-    let refusal = loader.resolve("ledgr-db-plugin").err().expect("a refusal");
+    let refusal = loader.resolve("ledgr-db-plugin").expect_err("a refusal");
     assert_says(
         &refusal,
         &[
@@ -193,13 +193,13 @@ fn a_pinned_module_loads_only_from_the_pinned_file() {
     pinned.resolve("ledger").expect("the pinned file");
 
     place(&build::fixture("abi-newer"), folder.path(), "x.so");
-    let refusal = pinned.resolve("ledger").err().expect("a refusal");
+    let refusal = pinned.resolve("ledger").expect_err("a refusal");
     assert_eq!(refusal.reason.code(), "not-pinned");
     assert_says(&refusal, &["plugins.lock.toml", "SHA-256", "plugins pin"]);
 
     for text in ["version = 2", "versoin = 1", "[[plugin]]\nmodule = 1", "\u{0}"] {
         fs::write(&file, text).expect("written");
-        assert_eq!(Lock::read(&file).err().expect(text).reason.code(), "bad-lock", "{text}");
+        assert_eq!(Lock::read(&file).expect_err(text).reason.code(), "bad-lock", "{text}");
     }
 }
 

@@ -66,9 +66,9 @@ fn taking_turns(module: &str) {
         "--password",
         secret,
         "--metadata",
-        r#"{"π": 3.14}"#,
+        r#"{"π": 3.25}"#,
     ]);
-    assert_eq!((&clients[1]["client_id"], &clients[1]["metadata"]["π"]), (&json!(2), &json!(3.14)));
+    assert_eq!((&clients[1]["client_id"], &clients[1]["metadata"]["π"]), (&json!(2), &json!(3.25)));
     let clients = python(&["add-client", "--access-key", "key-3", "--admin", "true", "--password", secret]);
     assert_eq!(clients[2]["client_id"], 3);
     assert_eq!(ours(&["rename-client", "1", "--name", "kitchen"]).0[0]["name"], "kitchen");
@@ -97,7 +97,7 @@ fn taking_turns(module: &str) {
     }
     assert_eq!(
         ours(&["set-metadata", "2", "--key", "big", "--value", "123456789012345678901234567890"]).0[1]["metadata"]["π"],
-        3.14
+        3.25
     );
     assert_eq!(python(&["set-metadata", "2", "--metadata", r#"{"room": {"floor": 1}}"#])[1]["metadata"]["room"]["floor"], 1);
     assert_eq!(ours(&["set-metadata", "2", "--unset", "big"]).0[1]["metadata"].get("big"), None);

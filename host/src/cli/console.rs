@@ -41,6 +41,10 @@ impl Console for Terminal {
         }
         let mut line = String::new();
         let read = io::stdin().lock().read_line(&mut line)?;
+        if read == 0 && !question.is_empty() {
+            // What follows must not stand behind the question.
+            self.note("");
+        }
         Ok((read > 0).then(|| line.trim_end_matches(['\n', '\r']).to_owned()))
     }
 

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use hivemind_model::{Report, Value, record};
+use hivemind_model::{Capability, Report, Value, record};
 use serde_json::json;
 
 use super::{Context, Session, show};
@@ -71,8 +71,9 @@ fn facts(session: &Session, report: &Report) -> Vec<Fact> {
         facts.push(fact("plugin_sha256", "Plugin SHA-256", json!(sha256)));
         facts.push(fact("abi", "Plugin ABI", json!(manifest.abi)));
     }
-    let capabilities: Vec<&str> = session.opened.storage.capabilities().iter().map(hivemind_model::Capability::name).collect();
+    let capabilities: Vec<&str> = session.opened.storage.capabilities().iter().map(Capability::name).collect();
     facts.push(fact("capabilities", "Capabilities", json!(capabilities)));
+    facts.extend(assumed(session).into_iter().filter(|(name, ..)| report.get(name).is_none()));
     for (name, value) in &report.entries {
         let label = match name.as_str() {
             "location" => "Data".to_owned(),
@@ -84,6 +85,24 @@ fn facts(session: &Session, report: &Report) -> Vec<Fact> {
         facts.push((name.clone(), label, value_json(name, value)));
     }
     facts
+}
+
+/// What an operator looks for, for a backend that does not tell it itself.
+fn assumed(session: &Session) -> [Fact; 3] {
+    let storage = &session.opened.storage;
+    let places: Vec<String> = storage.backend().resources().into_iter().map(|r| redact::without_userinfo(&r.name)).collect();
+    let location = if places.is_empty() { serde_json::Value::Null } else { json!(places.join(", ")) };
+    let worth = if storage.capabilities().has(Capability::Durable) {
+        "survives the end of the process, as the plugin declares; what a power cut leaves of it only its vendor knows"
+    } else {
+        "lost when the process ends"
+    };
+    [
+        fact("location", "Data", location),
+        // It was opened, so what is stored is of the version that this program knows.
+        fact("schema_version", "Schema version", json!(hivemind_store::clients::collection().version)),
+        fact("acknowledged_write", "An acknowledged write", json!(worth)),
+    ]
 }
 
 /// A snake_case name as words.

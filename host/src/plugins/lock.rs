@@ -95,7 +95,7 @@ impl Lock {
         match self.pin_of(&manifest.module).and_then(|pin| pin.sha256.get(host_target())) {
             Some(pinned) if !pinned.eq_ignore_ascii_case(sha256) => {
                 let (expected, found) = (pinned.clone(), sha256.to_owned());
-                Err(Reason::NotPinned { expected, found, lock: self.path.clone() })
+                Err(Reason::NotPinned { module: manifest.module.clone(), expected, found, lock: self.path.clone() })
             }
             _ => Ok(()),
         }

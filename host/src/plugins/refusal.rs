@@ -8,8 +8,8 @@ use std::path::PathBuf;
 pub struct Refusal {
     /// The file it is about, if it is about one.
     pub path: Option<PathBuf>,
-    /// Why.
-    pub reason: Reason,
+    /// Why. Boxed, because refusals are rare and travel in every result.
+    pub reason: Box<Reason>,
 }
 
 /// The reasons. [`Reason::code`] names each for scripts and tests.
@@ -62,6 +62,8 @@ pub enum Reason {
     },
     /// Not the pinned file.
     NotPinned {
+        /// The module.
+        module: String,
         /// The pinned hash.
         expected: String,
         /// The file's hash.
@@ -136,13 +138,13 @@ impl Reason {
 
     /// This reason for a file.
     pub fn at(self, path: impl Into<PathBuf>) -> Refusal {
-        Refusal { path: Some(path.into()), reason: self }
+        Refusal { path: Some(path.into()), reason: Box::new(self) }
     }
 }
 
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Self {
-        Self { path: None, reason }
+        Self { path: None, reason: Box::new(reason) }
     }
 }
 
@@ -199,9 +201,9 @@ impl fmt::Display for Reason {
             Self::Untrusted { path, found, fix } => {
                 write!(f, "{} {found}, so somebody else could exchange the plugin; mend it with `{fix}`", path.display())
             }
-            Self::NotPinned { expected, found, lock } => write!(
+            Self::NotPinned { module, expected, found, lock } => write!(
                 f,
-                "expected SHA-256 {expected} as pinned in {}, found {found}; if you replaced the plugin on purpose, run `hivemind-host plugins pin`, else put the pinned file back",
+                "expected SHA-256 {expected} as pinned in {}, found {found}; if you replaced the plugin on purpose, run `hivemind-host plugins pin {module}`, else put the pinned file back",
                 lock.display()
             ),
             Self::BadLock(why) => write!(
