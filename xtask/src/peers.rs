@@ -20,7 +20,8 @@ pub(crate) fn python() -> Outcome {
     let python = interpreter()?;
     execute(Command::new(&python).args(["-m", "venv"]).arg(&venv))?;
     let mut pip = Command::new(venv.join("bin/python"));
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--pre", "--no-deps", "--requirement"]).arg(&pins);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--pre", "--no-deps", "--requirement"])
+        .arg(&pins);
     execute(&mut pip)?;
     std::fs::write(&stamp, wanted).map_err(|e| format!("{}: {e}", stamp.display()))
 }
@@ -32,11 +33,18 @@ fn interpreter() -> Outcome<String> {
     }
     let packages = ["python3", "python3-venv"];
     if !Path::new("/usr/bin/apt-get").exists() || !is_root() {
-        return Err(format!("the tests need Python 3 with its venv module; install it (Debian: apt-get install {})", packages.join(" ")));
+        return Err(format!(
+            "the tests need Python 3 with its venv module; install it (Debian: apt-get install {})",
+            packages.join(" ")
+        ));
     }
     execute(Command::new("apt-get").args(["update", "--quiet"]))?;
     execute(Command::new("apt-get").args(["install", "--yes", "--quiet", "--no-install-recommends"]).args(packages))?;
-    if usable("/usr/bin/python3") { Ok("/usr/bin/python3".to_owned()) } else { Err("python3 was installed but cannot make virtual environments".to_owned()) }
+    if usable("/usr/bin/python3") {
+        Ok("/usr/bin/python3".to_owned())
+    } else {
+        Err("python3 was installed but cannot make virtual environments".to_owned())
+    }
 }
 
 fn usable(python: &str) -> bool {
