@@ -7,11 +7,12 @@ mod logging;
 
 pub use console::{Console, Terminal};
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{self, Context};
 use crate::config::{Overrides, Places};
@@ -42,40 +43,83 @@ pub struct Cli {
     pub command: Command,
 }
 
+impl Cli {
+    /// The whole declaration. The options of every command are declared at every level instead of as clap's global ones: of a global
+    /// option given on both sides of the command clap forgets the first side, and so a folder of plugins that an alias names.
+    #[must_use]
+    pub fn declaration() -> clap::Command {
+        fn everywhere(command: clap::Command) -> clap::Command {
+            command.mut_subcommands(|below| everywhere(Global::augment_args(below).next_help_heading(None::<&str>)))
+        }
+        everywhere(Self::command())
+    }
+
+    /// Reads a command line, whose first word is the program.
+    ///
+    /// # Errors
+    /// What clap has to say, which may be the help that was asked for.
+    pub fn read<T: Into<OsString> + Clone>(words: impl IntoIterator<Item = T>) -> Result<Self, clap::Error> {
+        let matches = Self::declaration().try_get_matches_from(words)?;
+        Self::from_matches(&matches).map_err(|e| e.format(&mut Self::declaration()))
+    }
+
+    fn from_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut cli = Self::from_arg_matches(matches)?;
+        let mut level = matches;
+        while let Some((_, below)) = level.subcommand() {
+            cli.global.and_then(Global::from_arg_matches(below)?);
+            level = below;
+        }
+        Ok(cli)
+    }
+}
+
 /// Options of every command.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// Use this configuration instead of the standard server.json
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
     /// Use this backend instead of the configured one: sqlite, json, redis, memory, a module name or the absolute path of a plugin
-    #[arg(long, global = true, value_name = "BACKEND")]
+    #[arg(long, value_name = "BACKEND")]
     pub db_backend: Option<String>,
 
     /// Look for plugins in this folder first; may be given several times
-    #[arg(long, global = true, value_name = "DIR", action = ArgAction::Append)]
+    #[arg(long, value_name = "DIR", action = ArgAction::Append)]
     pub plugins_dir: Vec<PathBuf>,
 
     /// Override the host of the Redis settings
-    #[arg(long, global = true, value_name = "HOST")]
+    #[arg(long, value_name = "HOST")]
     pub redis_host: Option<String>,
 
     /// Override the port of the Redis settings
-    #[arg(long, global = true, value_name = "PORT")]
+    #[arg(long, value_name = "PORT")]
     pub redis_port: Option<u16>,
 
-    /// Override the password of the Redis settings; better given in the environment, where other users do not see it
-    #[arg(long, global = true, value_name = "PASSWORD", env = "HIVEMIND_REDIS_PASSWORD", hide_env_values = true)]
+    /// Override the password of the Redis settings; better given in $HIVEMIND_REDIS_PASSWORD, where other users do not see it
+    #[arg(long, value_name = "PASSWORD", allow_hyphen_values = true)]
     pub redis_password: Option<String>,
 
     /// Log more to stderr; twice for even more. $RUST_LOG chooses precisely
-    #[arg(long, short, global = true, action = ArgAction::Count)]
+    #[arg(long, short, action = ArgAction::Count)]
     pub verbose: u8,
 }
 
 impl Global {
+    /// Adds what was given further to the right: lists grow, of single values the last one holds.
+    fn and_then(&mut self, later: Self) {
+        let Self { config, db_backend, plugins_dir, redis_host, redis_port, redis_password, verbose } = later;
+        self.config = config.or_else(|| self.config.take());
+        self.db_backend = db_backend.or_else(|| self.db_backend.take());
+        self.plugins_dir.extend(plugins_dir);
+        self.redis_host = redis_host.or_else(|| self.redis_host.take());
+        self.redis_port = redis_port.or(self.redis_port);
+        self.redis_password = redis_password.or_else(|| self.redis_password.take());
+        self.verbose = self.verbose.saturating_add(verbose);
+    }
+
     /// What these options say about the database.
     #[must_use]
     pub fn overrides(&self) -> Overrides {
@@ -84,6 +128,7 @@ impl Global {
             redis_host: self.redis_host.clone(),
             redis_port: self.redis_port,
             redis_password: self.redis_password.clone(),
+            redis_password_from_env: std::env::var("HIVEMIND_REDIS_PASSWORD").ok().filter(|password| !password.is_empty()),
         }
     }
 }
@@ -151,7 +196,7 @@ pub enum Command {
 /// Parses the process's arguments, runs the command and says how it ended.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();

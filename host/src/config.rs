@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use hivemind_model::json::without_comments;
 use serde_json::{Map, Value};
 
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 
 /// What is configured.
 #[derive(Debug, Clone)]
@@ -102,11 +102,23 @@ impl Config {
     /// # Errors
     /// A configuration failure naming the setting.
     pub fn database(&self, overrides: &Overrides) -> Result<Database, Failure> {
-        let at = |mut failure: Failure| {
+        Database::read(&self.stored, &self.data, overrides).map_err(|failure| self.named(failure))
+    }
+
+    /// The settings of the module that was found, by its full name.
+    ///
+    /// # Errors
+    /// See [`Database::settings`].
+    pub fn settings(&self, database: &Database, module: &str) -> Result<DatabaseSettings, Failure> {
+        database.settings(module).map_err(|failure| self.named(failure))
+    }
+
+    /// A failure that says which file is wrong, if one is.
+    fn named(&self, mut failure: Failure) -> Failure {
+        if failure.exit == Exit::Config {
             failure.message = format!("{}: {}", self.path.display(), failure.message);
-            failure
-        };
-        Database::read(&self.stored, &self.data, overrides).map_err(at)
+        }
+        failure
     }
 
     /// Folders that `plugins_dir` names: a path or a list of them, relative ones from the file's own folder.

@@ -38,7 +38,7 @@ impl Opener for FromPlugins {
         let loader = loader(global, config)?;
         let plugin = loader.resolve(&database.module)?;
         let module = plugin.manifest.module.clone();
-        let settings = database.settings(&module)?;
+        let settings = config.settings(&database, &module)?;
         let opened = loader.open_checked(plugin, &settings.settings)?;
         Ok(Opened { storage: Storage::new(opened.backend, Options::default()), module, plugin: Some(opened.plugin) })
     }

@@ -38,6 +38,8 @@ pub fn isolate(command: &mut Command, home: &Path) {
         .env("XDG_CACHE_HOME", home.join("cache"))
         .env("TMPDIR", temp)
         .env_remove("HIVEMIND_PLUGINS_DIR")
+        .env_remove("HIVEMIND_PASSWORD")
+        .env_remove("HIVEMIND_REDIS_PASSWORD")
         .env_remove("RUST_LOG");
 }
 

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hivemind_abi::Host;
@@ -28,7 +28,7 @@ hivemind_abi::export_backend! {
 fn open(config: &str, host: Host) -> Result<Ledger> {
     let config = json::parse(config).map_err(|e| Error::invalid(e.to_string()))?;
     let file = match config.member("file").map(|m| &m.value) {
-        Some(json::Json::String(text)) => PathBuf::from(text.decode().as_ref()),
+        Some(json::Json::String(text)) => std::path::PathBuf::from(text.decode().as_ref()),
         _ => host.data_dir().join("ledger").join("clients.ledger"),
     };
     Ok(Ledger { state: Mutex::default(), path: file })
@@ -36,7 +36,7 @@ fn open(config: &str, host: Host) -> Result<Ledger> {
 
 struct Ledger {
     state: Mutex<State>,
-    path: PathBuf,
+    path: std::path::PathBuf,
 }
 
 #[derive(Default)]
@@ -50,18 +50,19 @@ impl Ledger {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn place(&self, error: std::io::Error) -> Error {
+    fn failed(&self, error: std::io::Error) -> Error {
         Error::from(error).place(self.path.display().to_string())
     }
 
     /// Reads every whole entry; a torn one at the end was never acknowledged and is cut off.
     fn replay(&self, state: &mut State) -> Result<()> {
         let folder = self.path.parent().unwrap_or(&self.path);
-        std::fs::create_dir_all(folder).map_err(|e| self.place(e))?;
-        let options = File::options().read(true).write(true).create(true).truncate(false).open(&self.path);
-        let mut file = options.map_err(|e| self.place(e))?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| self.failed(e))?;
+        let mut options = File::options();
+        options.read(true).write(true).create(true).mode(0o600);
+        let mut file = options.open(&self.path).map_err(|e| self.failed(e))?;
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(|e| self.place(e))?;
+        file.read_to_end(&mut bytes).map_err(|e| self.failed(e))?;
         let mut at = 0;
         while let Some((kind, body)) = entry(&bytes[at..]) {
             match kind {
@@ -70,20 +71,20 @@ impl Ledger {
             }
             at += 13 + body.len();
         }
-        file.set_len(at as u64).map_err(|e| self.place(e))?;
-        file.seek(SeekFrom::End(0)).map_err(|e| self.place(e))?;
+        file.set_len(at as u64).map_err(|e| self.failed(e))?;
+        file.seek(SeekFrom::End(0)).map_err(|e| self.failed(e))?;
         state.file = Some(file);
         Ok(())
     }
 
     fn append(&self, state: &mut State, kind: u8, body: &[u8]) -> Result<()> {
         let file = state.file.as_mut().ok_or_else(|| Error::unavailable("the ledger is not open"))?;
-        let end = file.stream_position().map_err(|e| self.place(e))?;
+        let end = file.stream_position().map_err(|e| self.failed(e))?;
         let written = file.write_all(&framed(kind, body)).and_then(|()| file.sync_data());
         written.map_err(|error| {
             // Take back what may have been written of it.
             let _ = file.set_len(end).and_then(|()| file.seek(SeekFrom::Start(end)));
-            self.place(error)
+            self.failed(error)
         })
     }
 }

@@ -1,19 +1,17 @@
-use clap::CommandFactory as _;
-
 use super::*;
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
-    Cli::try_parse_from(std::iter::once("hivemind-host").chain(line.split_whitespace()))
+    Cli::read(std::iter::once("hivemind-host").chain(line.split_whitespace()))
 }
 
 #[test]
 fn the_declarations_are_consistent() {
-    Cli::command().debug_assert();
+    Cli::declaration().debug_assert();
 }
 
 #[test]
 fn every_client_command_of_the_python_node_is_there() {
-    let command = Cli::command();
+    let command = Cli::declaration();
     let names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
     for name in [
         "add-client",
@@ -49,11 +47,14 @@ fn the_options_of_every_command_stand_anywhere() {
         "--config c --db-backend json --plugins-dir a --plugins-dir b make-admin 3",
         "make-admin 3 --config c --db-backend json --plugins-dir a --plugins-dir b",
         "make-admin --plugins-dir a --config c 3 --plugins-dir b --db-backend json",
+        "--plugins-dir a --config x --db-backend json make-admin 3 --config c --plugins-dir b",
     ] {
         let cli = parse(line).unwrap_or_else(|e| panic!("{line}: {e}"));
         assert_eq!(cli.global.plugins_dir, [PathBuf::from("a"), PathBuf::from("b")], "{line}");
         assert_eq!((cli.global.config.as_deref(), cli.global.db_backend.as_deref()), (Some("c".as_ref()), Some("json")));
     }
+    let plugins = parse("-v --plugins-dir a plugins --plugins-dir b -v list --plugins-dir c -v").expect("parsed").global;
+    assert_eq!((plugins.plugins_dir.len(), plugins.verbose), (3, 3));
     let redis = parse("list-clients --redis-host h --redis-port 1 --redis-password p").expect("parsed").global.overrides();
     assert_eq!((redis.redis_host.as_deref(), redis.redis_port, redis.redis_password.as_deref()), (Some("h"), Some(1), Some("p")));
 }

@@ -20,14 +20,14 @@ program shows the password unasked."
 )]
 pub struct Args {
     /// What people call the client
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     pub name: Option<String>,
     /// What identifies it
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub access_key: Option<String>,
     /// The secret it authenticates with; other users can see it in the process list, so better use $HIVEMIND_PASSWORD or
     /// --password-stdin
-    #[arg(long, value_name = "PASSWORD", env = "HIVEMIND_PASSWORD", hide_env_values = true)]
+    #[arg(long, value_name = "PASSWORD", env = "HIVEMIND_PASSWORD", hide_env_values = true, allow_hyphen_values = true)]
     pub password: Option<String>,
     /// Read the password from the first line of the standard input
     #[arg(long)]

@@ -3,8 +3,6 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::CommandFactory as _;
-
 use crate::cli::Cli;
 use crate::failure::{Exit, Failure};
 
@@ -28,7 +26,7 @@ pub struct ManArgs {
 /// If it cannot be written.
 pub fn completions(args: &CompletionArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "hivemind-host", &mut script);
+    clap_complete::generate(args.shell, &mut Cli::declaration(), "hivemind-host", &mut script);
     out.write_all(&script)?;
     Ok(())
 }
@@ -40,11 +38,11 @@ pub fn completions(args: &CompletionArgs, out: &mut dyn Write) -> Result<(), Fai
 pub fn man(args: &ManArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let Some(dir) = &args.dir else {
         let mut page = Vec::new();
-        clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+        clap_mangen::Man::new(Cli::declaration()).render(&mut page)?;
         out.write_all(&page)?;
         return Ok(());
     };
     std::fs::create_dir_all(dir)
-        .and_then(|()| clap_mangen::generate_to(Cli::command(), dir))
+        .and_then(|()| clap_mangen::generate_to(Cli::declaration(), dir))
         .map_err(|e| Failure::new(Exit::Failed, "output", format!("cannot write the manual pages to {}: {e}", dir.display())))
 }

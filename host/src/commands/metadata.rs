@@ -23,13 +23,13 @@ pub struct Args {
     #[arg(long, value_name = "JSON")]
     pub metadata: Option<String>,
     /// A single member to set, together with --value
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     pub key: Option<String>,
     /// The value for --key: JSON if it is, else a text
     #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
     pub value: Option<String>,
     /// A member to remove
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     pub unset: Option<String>,
     /// Print secrets instead of masking them
     #[arg(long)]

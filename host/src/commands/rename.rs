@@ -12,7 +12,7 @@ pub struct Args {
     #[command(flatten)]
     pub target: Target,
     /// The client's new name
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     pub name: String,
 }
 

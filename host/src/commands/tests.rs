@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use clap::Parser as _;
 use hivemind_model::reference::Reference;
 use hivemind_model::{Backend, Capabilities, Mutation, Row, Value};
 use hivemind_store::{Options, Storage};
@@ -87,8 +86,7 @@ impl Desk {
     }
 
     fn run(&self, words: &[&str]) -> Result<String, Failure> {
-        let cli =
-            Cli::try_parse_from(std::iter::once(&"hivemind-host").chain(words)).map_err(|e| Failure::usage(e.to_string()))?;
+        let cli = Cli::read(std::iter::once(&"hivemind-host").chain(words)).map_err(|e| Failure::usage(e.to_string()))?;
         let places = Places { config: self.folder.path().join("c"), data: self.folder.path().join("d") };
         let cx = Context { global: &cli.global, places, opener: self, console: self };
         let mut out = Vec::new();

@@ -14,6 +14,7 @@ pub struct Database {
     pub module: String,
     blocks: Map<String, Value>,
     overrides: Map<String, Value>,
+    redis_password_from_env: Option<String>,
 }
 
 /// What the command line says about the database.
@@ -27,6 +28,8 @@ pub struct Overrides {
     pub redis_port: Option<u16>,
     /// `--redis-password`.
     pub redis_password: Option<String>,
+    /// `$HIVEMIND_REDIS_PASSWORD`. It may stand there for other programs or commands, so no other backend minds it.
+    pub redis_password_from_env: Option<String>,
 }
 
 /// The module that the `--redis-…` options are about.
@@ -64,7 +67,7 @@ impl Database {
         if let Some(password) = &overrides.redis_password {
             redis.insert("password".to_owned(), password.as_str().into());
         }
-        Ok(Self { module, blocks, overrides: redis })
+        Ok(Self { module, blocks, overrides: redis, redis_password_from_env: overrides.redis_password_from_env.clone() })
     }
 
     /// The settings of the module that was found, by its full name. A block under the name that server.json or the command line used,
@@ -82,6 +85,9 @@ impl Database {
         if !self.overrides.is_empty() && module != REDIS {
             return Err(Failure::usage(format!("--redis-host, --redis-port and --redis-password do not apply to {module}"))
                 .help("add --db-backend redis, or leave them out"));
+        }
+        if let (REDIS, Some(password)) = (module, &self.redis_password_from_env) {
+            settings.insert("password".to_owned(), password.as_str().into());
         }
         settings.extend(self.overrides.clone());
         Ok(DatabaseSettings { module: module.to_owned(), settings })
@@ -129,6 +135,21 @@ mod tests {
         let database = read(&stored, &overrides).expect("a database");
         assert_eq!(Value::Object(database.settings(REDIS).expect("settings").settings), json!({"host": "b", "db": 3, "port": 1}));
         assert!(database.settings("hivemind-sqlite-db-plugin").is_err_and(|f| f.exit == crate::failure::Exit::Usage));
+    }
+
+    #[test]
+    fn a_redis_password_in_the_environment_is_for_redis_alone_and_gives_way_to_the_command_line() {
+        let stored = json!({"database": {"module": REDIS, REDIS: {"password": "stored"}}});
+        let mut overrides = Overrides { redis_password_from_env: Some("env".to_owned()), ..Overrides::default() };
+        let password = |overrides: &Overrides, module: &str| {
+            let settings = read(&stored, overrides).expect("a database").settings(module).expect("settings").settings;
+            settings.get("password").cloned()
+        };
+        assert_eq!(password(&overrides, REDIS), Some("env".into()));
+        let other = Overrides { module: Some("sqlite".to_owned()), ..overrides.clone() };
+        assert_eq!(password(&other, "hivemind-sqlite-db-plugin"), None);
+        overrides.redis_password = Some("typed".to_owned());
+        assert_eq!(password(&overrides, REDIS), Some("typed".into()));
     }
 
     #[test]

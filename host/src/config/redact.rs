@@ -24,6 +24,8 @@ pub fn is_secret(name: &str) -> bool {
         || words.ends_with("_key")
         || words.ends_with("-key")
         || plain.starts_with("noisepsk")
+        // A key that was mistyped is unknown to the backend, but its value is what it is.
+        || strsim::damerau_levenshtein(&plain, "password") <= 2
         || WORDS.iter().chain(&KEYS).any(|w| plain.ends_with(w))
 }
 
@@ -156,6 +158,8 @@ mod tests {
             "ssl_keyfile_password",
             "PASSPHRASE",
             "x-token",
+            "passwrd",
+            "pasword",
         ] {
             assert!(is_secret(secret), "{secret}");
         }
@@ -175,6 +179,8 @@ mod tests {
             "subfolder",
             "index_prefix",
             "monkey",
+            "keyword",
+            "card",
         ] {
             assert!(!is_secret(open), "{open}");
         }

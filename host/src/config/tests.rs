@@ -1,5 +1,4 @@
 use super::*;
-use crate::failure::Exit;
 
 struct Folder {
     root: tempfile::TempDir,

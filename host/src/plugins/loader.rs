@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hivemind_abi::host::{Level, Services};
-use hivemind_abi::model::{Backend, Code, Error};
+use hivemind_abi::model::{Backend, Error};
 use hivemind_abi::proxy;
 use hivemind_abi::vtable::BackendModule_Ref;
 use serde_json::{Map, Value};
@@ -217,9 +217,10 @@ impl Loader {
         };
         let backend = open().map_err(failed)?;
         let claim = Claim::take(&backend.resources(), &module)?;
-        if !backend.capabilities().is_subset_of(plugin.manifest.capabilities()) {
-            let message = "it promises more than its manifest declares; tell its vendor";
-            return Err(failed(Error::new(Code::Unsupported, false, message)));
+        let declared = plugin.manifest.capabilities();
+        if !backend.capabilities().is_subset_of(declared) {
+            let more = backend.capabilities().iter().filter(|c| !declared.has(*c)).map(|c| c.to_string()).collect();
+            return Err(Reason::Overpromises(more).at(plugin.path).into());
         }
         let supervised = Supervised::new(&module, backend, Box::new(open), claim);
         Ok(Opened { backend: Arc::new(supervised), plugin })

@@ -114,7 +114,7 @@ impl Lock {
         self.content.plugins.sort_by(|a, b| a.module.cmp(&b.module));
     }
 
-    /// Writes the lock file as a whole or not at all.
+    /// Writes the lock file as a whole or not at all. It holds no secret, and root may write it for a node that runs as somebody else.
     ///
     /// # Errors
     /// `BadLock` with what the system said.

@@ -97,6 +97,8 @@ pub enum Reason {
     Layout(String),
     /// After loading, it states another manifest than its section holds.
     ManifestDiffers,
+    /// A handle promises capabilities that the manifest does not declare.
+    Overpromises(Vec<String>),
     /// The settings block does not fit the plugin's schema.
     Settings(Vec<String>),
     /// Another open backend has the same file or address.
@@ -131,6 +133,7 @@ impl Reason {
             Self::Load(_) => "load",
             Self::Layout(_) => "layout",
             Self::ManifestDiffers => "manifest-differs",
+            Self::Overpromises(_) => "overpromises",
             Self::Settings(_) => "settings",
             Self::InUse { .. } => "in-use",
         }
@@ -224,6 +227,13 @@ impl fmt::Display for Reason {
                 write!(
                     f,
                     "once loaded it states another manifest than its section holds; do not use this file, and tell its vendor"
+                )
+            }
+            Self::Overpromises(what) => {
+                write!(
+                    f,
+                    "it promises more than its manifest declares: {}; do not rely on it, and tell its vendor",
+                    what.join(", ")
                 )
             }
             Self::Settings(problems) => write!(f, "its settings are wrong: {}", problems.join("; ")),

@@ -17,6 +17,9 @@ use super::resources::Claim;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// How long a store may take to close when it is dropped.
+const CLOSING: Duration = Duration::from_secs(5);
+
 /// Opens a backend; called again after a panic.
 pub type Open = Box<dyn Fn() -> Result<Box<dyn Backend>> + Send + Sync>;
 
@@ -132,6 +135,13 @@ impl Supervised {
                 Err(Error::new(Code::Poisoned, true, message))
             }
         }
+    }
+}
+
+impl Drop for Supervised {
+    /// A store that is left without `close` is closed all the same: SQLite, for one, then clears its log away.
+    fn drop(&mut self) {
+        let _ = self.close(&Context::within(CLOSING));
     }
 }
 

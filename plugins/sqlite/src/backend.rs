@@ -386,10 +386,8 @@ impl Backend for Sqlite {
         let writer = self.writer(cx, store);
         drop(store.readers.as_ref().map(Pool::close));
         store.history.close();
-        if let (Ok(writer), Some(_)) = (&writer, self.opener.file()) {
-            let _ = maintain::checkpoint(writer, &self.opener);
-        }
-        // The writer goes before the file counts as let go.
+        // The writer goes last: as the last connection of all programs it clears the log away, which a reading one cannot. It never
+        // waits for that. And it goes before the file counts as let go.
         drop(writer);
         drop(store.writer.close());
         drop(store.presence.lock().unwrap_or_else(PoisonError::into_inner).take());
