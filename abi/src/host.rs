@@ -122,6 +122,27 @@ impl Host {
         &self.inner.plugin_path
     }
 
+    /// Opens a file for reading and writing; what is not there, folders included, is created for the node's user alone. What is there
+    /// keeps its mode.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn private_file(&self, path: &Path) -> std::io::Result<std::fs::File> {
+        let mut folders = std::fs::DirBuilder::new();
+        let mut file = std::fs::File::options();
+        file.read(true).write(true).create(true).truncate(false);
+        folders.recursive(true);
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::DirBuilderExt::mode(&mut folders, 0o700);
+            std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
+        }
+        if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            folders.create(folder)?;
+        }
+        file.open(path)
+    }
+
     /// Whether lines of this level are kept.
     #[must_use]
     pub fn log_enabled(&self, level: Level) -> bool {

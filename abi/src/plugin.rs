@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use abi_stable::library::{__call_root_module_loader, CheckTypeLayout, LibHeader, RootModuleResult};
@@ -12,8 +13,8 @@ use abi_stable::std_types::{ROption, RResult, RSlice, RStr, RVec};
 use crate::host::Host;
 use crate::model::wire::Wire;
 use crate::model::{
-    Backend, Capabilities, Changes, Collection, CollectionId, Context, Error, Key, KeyRef, Mutation, Query, Result, Row, Task,
-    Token, Value,
+    Backend, Capabilities, Changes, Code, Collection, CollectionId, Context, Error, Key, KeyRef, Mutation, Query, Result, Row,
+    Task, Token, Value,
 };
 use crate::vtable::{
     AbiChanges, AbiKey, AbiToken, BackendBox, BackendModule, BackendModule_Ref, BackendObject, BackendObject_TO, CallContext,
@@ -53,14 +54,17 @@ extern "C" fn manifest<P: Plugin>() -> RStr<'static> {
 extern "C" fn open<P: Plugin>(config: RStr<'_>, host: HostBox) -> RResult<BackendBox, RVec<u8>> {
     let opened = guarded("open", || P::open(config.as_str(), Host::new(host)));
     match opened {
-        Ok(backend) => RResult::ROk(BackendObject_TO::from_value(Adapter { backend: Some(backend) }, TD_Opaque)),
+        Ok(backend) => RResult::ROk(BackendObject_TO::from_value(
+            Adapter { backend: Some(backend), poisoned: AtomicBool::new(false) },
+            TD_Opaque,
+        )),
         Err(error) => RResult::RErr(error.to_bytes().into()),
     }
 }
 
 /// Runs a call and turns a panic into an error: unwinding must not reach the host, whose std is another one.
 fn guarded<T>(call: &str, run: impl FnOnce() -> Result<T>) -> Result<T> {
-    // Nobody uses the backend after a panic: the host poisons its handle. So no broken invariant can be seen.
+    // What a panic left half done is not used again: see `Adapter::poisoned`.
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
         let message = format!("the plugin panicked in {call}: {}", reason(payload.as_ref()));
         // A payload's own drop may panic too.
@@ -78,14 +82,24 @@ fn reason(payload: &(dyn Any + Send)) -> &str {
 struct Adapter {
     // `None` only while being dropped.
     backend: Option<Box<dyn Backend>>,
+    // Set by the first panic. Every later call is refused, those that were already waiting for a lock of the backend excepted: a
+    // backend should not ignore the poison of its own locks where half a change could be seen.
+    poisoned: AtomicBool,
 }
 
 impl Adapter {
     fn call<T>(&self, name: &str, run: impl FnOnce(&dyn Backend) -> Result<T>) -> Result<T> {
-        guarded(name, || match &self.backend {
+        if self.poisoned.load(Ordering::Acquire) {
+            return Err(Error::poisoned("the plugin panicked in an earlier call"));
+        }
+        let answer = guarded(name, || match &self.backend {
             Some(backend) => run(backend.as_ref()),
-            None => Err(Error::unavailable("the backend is closed")),
-        })
+            None => Err(Error::poisoned("the backend is gone")),
+        });
+        if answer.as_ref().is_err_and(|e| e.code() == Code::Panicked) {
+            self.poisoned.store(true, Ordering::Release);
+        }
+        answer
     }
 
     fn reply<T: Wire>(&self, name: &str, run: impl FnOnce(&dyn Backend) -> Result<T>) -> Reply {
@@ -200,16 +214,20 @@ impl BackendObject for Adapter {
         self.reply("maintain", |b| b.maintain(&context(&cx), &Task::from_bytes(task.as_slice())?))
     }
 
-    fn stats(&self, cx: CallContext<'_>) -> Reply {
-        self.reply("stats", |b| b.stats(&context(&cx)))
+    fn resources(&self) -> Reply {
+        self.reply("resources", |b| Ok(b.resources()))
     }
 
     fn close(&self, cx: CallContext<'_>) -> UnitReply {
-        unit(self.call("close", |b| b.close(&context(&cx))))
+        // Also after a panic: threads are to be joined and locks given back.
+        unit(guarded("close", || match &self.backend {
+            Some(backend) => backend.close(&context(&cx)),
+            None => Ok(()),
+        }))
     }
 
-    #[cfg(not(feature = "test-abi-older"))]
-    fn resources(&self) -> Reply {
-        self.reply("resources", |b| Ok(b.resources()))
+    #[cfg(not(feature = "__test-abi-older"))]
+    fn stats(&self, cx: CallContext<'_>) -> Reply {
+        self.reply("stats", |b| b.stats(&context(&cx)))
     }
 }

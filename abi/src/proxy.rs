@@ -8,7 +8,7 @@ use abi_stable::std_types::{ROption, RResult, RSlice, RStr, RVec};
 use crate::host::{Services, export};
 use crate::model::wire::{Wire, encode_value};
 use crate::model::{
-    Applied, Backend, Capabilities, Changes, Collection, CollectionId, Context, Error, Key, KeyRef, Lookup, Mutation, Page,
+    Applied, Backend, Capabilities, Changes, Code, Collection, CollectionId, Context, Error, Key, KeyRef, Lookup, Mutation, Page,
     Query, Report, Resource, Result, Row, Task, Token, ValueRef,
 };
 use crate::vtable::{AbiKey, AbiToken, BackendBox, BackendModule_Ref, CallContext, Reply, RowReply};
@@ -16,8 +16,9 @@ use crate::vtable::{AbiKey, AbiToken, BackendBox, BackendModule_Ref, CallContext
 /// A backend of a loaded library.
 pub struct Loaded {
     object: BackendBox,
-    // Asked once: what a handle promises does not change while it is open.
+    // Asked once: what a handle promises and needs does not change while it is open.
     capabilities: Capabilities,
+    resources: Vec<Resource>,
 }
 
 /// Opens a backend of a loaded library with this settings block (JSON text).
@@ -31,7 +32,8 @@ pub fn open(module: BackendModule_Ref, config: &str, services: impl Services) ->
         RResult::RErr(error) => return Err(error_of(&error)),
     };
     let capabilities = answer(object.capabilities())?;
-    Ok(Loaded { object, capabilities })
+    let resources = answer(object.resources())?;
+    Ok(Loaded { object, capabilities, resources })
 }
 
 /// The manifest that a loaded library states.
@@ -128,14 +130,24 @@ impl Backend for Loaded {
 
     fn apply(&self, cx: &Context<'_>, mutations: &[Mutation]) -> Result<Applied> {
         let bytes = mutations.to_vec().to_bytes();
-        let applied: Applied = answer(self.object.apply(call_context(cx), RSlice::from_slice(&bytes)))?;
-        if applied.outcomes.len() != mutations.len() {
-            let (expected, found) = (mutations.len(), applied.outcomes.len());
-            let message = format!("the plugin's answer is malformed: {found} outcomes for {expected} mutations");
-            // It said that it applied them, so this cannot be reported as a plain failure.
-            return Err(Error::outcome_unknown(message));
+        // What a plugin says after it may have committed, and cannot be understood, is no plain failure: nobody may repeat the batch.
+        let unknown = |e: &Error| Error::outcome_unknown(format!("the batch may have been applied: {}", e.message()));
+        match self.object.apply(call_context(cx), RSlice::from_slice(&bytes)) {
+            RResult::ROk(reply) => {
+                let applied = Applied::from_bytes(&reply).map_err(|e| unknown(&malformed(&e)))?;
+                if applied.outcomes.len() != mutations.len() {
+                    let (expected, found) = (mutations.len(), applied.outcomes.len());
+                    let message = format!("the plugin's answer is malformed: {found} outcomes for {expected} mutations");
+                    return Err(unknown(&Error::corrupt(message)));
+                }
+                Ok(applied)
+            }
+            RResult::RErr(error) => {
+                let readable = Error::from_bytes(&error).is_ok();
+                let error = error_of(&error);
+                Err(if !readable || error.code() == Code::Panicked { unknown(&error) } else { error })
+            }
         }
-        Ok(applied)
     }
 
     fn changes_since(&self, cx: &Context<'_>, collection: CollectionId, token: Token) -> Result<(Token, Changes)> {
@@ -161,14 +173,13 @@ impl Backend for Loaded {
         answer(self.object.maintain(call_context(cx), RSlice::from_slice(&bytes)))
     }
 
+    #[cfg(not(feature = "__test-abi-older"))]
     fn stats(&self, cx: &Context<'_>) -> Result<Report> {
         answer(self.object.stats(call_context(cx)))
     }
 
-    #[cfg(not(feature = "test-abi-older"))]
     fn resources(&self) -> Vec<Resource> {
-        // A handle whose resources cannot be told is treated as one that has none; `open` of the host checks both cases.
-        answer(self.object.resources()).unwrap_or_default()
+        self.resources.clone()
     }
 
     fn close(&self, cx: &Context<'_>) -> Result<()> {

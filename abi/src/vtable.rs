@@ -17,6 +17,8 @@ use abi_stable::sabi_types::{RRef, VersionStrings};
 use abi_stable::std_types::{RBox, ROption, RResult, RSlice, RStr, RString, RVec};
 
 use crate::ABI_VERSION;
+use crate::model::Report;
+use crate::model::wire::Wire;
 
 /// Bytes of the answer, or of the error.
 pub type Reply = RResult<RVec<u8>, RVec<u8>>;
@@ -119,8 +121,8 @@ macro_rules! backend_object {
             /// Takes bytes of a `Task`, gives bytes of a `Report`. Since ABI 1.0.
             fn maintain(&self, cx: CallContext<'_>, task: RSlice<'_, u8>) -> Reply;
 
-            /// Gives bytes of a `Report`. Since ABI 1.0.
-            fn stats(&self, cx: CallContext<'_>) -> Reply;
+            /// Gives bytes of a list of `Resource`. Since ABI 1.0.
+            fn resources(&self) -> Reply;
 
             /// Since ABI 1.0.
             #[sabi(last_prefix_field)]
@@ -131,22 +133,24 @@ macro_rules! backend_object {
     };
 }
 
-#[cfg(feature = "test-abi-older")]
+#[cfg(feature = "__test-abi-older")]
 backend_object! {}
 
-#[cfg(not(any(feature = "test-abi-older", feature = "test-abi-newer")))]
+#[cfg(not(any(feature = "__test-abi-older", feature = "__test-abi-newer")))]
 backend_object! {
-    /// Gives bytes of a list of `Resource`. Since ABI 1.0; by default the empty list.
-    fn resources(&self) -> Reply {
-        RResult::ROk(RVec::from(vec![0x90]))
+    /// Gives bytes of a `Report`. Since ABI 1.0; by default an empty one.
+    fn stats(&self, cx: CallContext<'_>) -> Reply {
+        let _ = cx;
+        RResult::ROk(Report::new().to_bytes().into())
     }
 }
 
-#[cfg(all(feature = "test-abi-newer", not(feature = "test-abi-older")))]
+#[cfg(all(feature = "__test-abi-newer", not(feature = "__test-abi-older")))]
 backend_object! {
     /// As in 1.0.
-    fn resources(&self) -> Reply {
-        RResult::ROk(RVec::from(vec![0x90]))
+    fn stats(&self, cx: CallContext<'_>) -> Reply {
+        let _ = cx;
+        RResult::ROk(Report::new().to_bytes().into())
     }
 
     /// A function that no host knows yet. In the ABI tests only.

@@ -53,11 +53,12 @@ pub enum Changes {
 /// Something a handle must have for itself in this process; see [`Backend::resources`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Resource {
-    /// What sort: `file` (id: `device:inode` on Unix, else the canonical path) or another word.
+    /// What sort: `file`, or another word.
     pub kind: String,
     /// Which one.
     pub id: String,
-    /// How to call it in a message: a path, an address. Never a secret.
+    /// How to call it in a message: an address, or for a `file` its path, by which the host recognises it whatever the id. Never a
+    /// secret.
     pub name: String,
 }
 
@@ -70,7 +71,8 @@ pub trait Backend: Send + Sync {
     /// What this handle, as configured, promises.
     fn capabilities(&self) -> Capabilities;
 
-    /// Creates, migrates or just finds the storage of these collections and returns the ids to use, in the same order. Idempotent,
+    /// Creates, migrates or just finds the storage of these collections and returns the ids to use, in the same order. A handle's ids
+    /// count from 0 in the order in which names are first prepared, as [`Catalog`](crate::Catalog) gives them. Idempotent,
     /// and safe to cut at any point. May be called again with further collections; an equal one keeps its id.
     ///
     /// # Errors

@@ -217,9 +217,10 @@ impl Loader {
         };
         let backend = open().map_err(failed)?;
         let claim = Claim::take(&backend.resources(), &module)?;
+        // Only what this build knows: a newer plugin may declare and promise more.
         let declared = plugin.manifest.capabilities();
-        if !backend.capabilities().is_subset_of(declared) {
-            let more = backend.capabilities().iter().filter(|c| !declared.has(*c)).map(|c| c.to_string()).collect();
+        let more: Vec<_> = backend.capabilities().iter().filter(|c| !declared.has(*c)).map(|c| c.to_string()).collect();
+        if !more.is_empty() {
             return Err(Reason::Overpromises(more).at(plugin.path).into());
         }
         let supervised = Supervised::new(&module, backend, Box::new(open), claim);

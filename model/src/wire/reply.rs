@@ -257,7 +257,8 @@ impl Wire for Resource {
     }
 }
 
-/// 0 bits · 1 staleness in microseconds
+/// 0 bits · 1 staleness in microseconds. Unknown tags are passed over, as unknown bits are: a newer plugin may promise more than is
+/// understood, and nothing here asked for it.
 impl Wire for Capabilities {
     fn encode(&self, w: &mut Writer) {
         let mut map = Map::default();
@@ -273,7 +274,7 @@ impl Wire for Capabilities {
             match tag {
                 0 => bits = r.u32()?,
                 1 => staleness = Duration::from_micros(r.uint()?),
-                _ => return Ok(false),
+                _ => drop(r.skip()?),
             }
             Ok(true)
         })?;
