@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::eval::scalar_is;
 use crate::json::{self, Json, Member, Text};
 use crate::mutation::Change;
+use crate::record::is_null;
 use crate::row::{Row, RowBuilder, RowView};
 use crate::value::{Kind, Value, ValueRef};
 
@@ -33,6 +34,7 @@ fn apply_one(collection: &Collection, row: &mut RowBuilder<'_>, change: &Change)
         if field.kind == Kind::Json { Ok(()) } else { invalid(format!("expected a json field, found {}", field.kind)) }
     };
     let value = match change {
+        Change::Set { value, .. } if is_null(value.as_ref()) => Value::Nil,
         Change::Set { value, .. } => value.clone(),
         Change::Increment { by, .. } => match increment(row.at(at), by, field.kind) {
             Some(value) => value,
@@ -47,7 +49,7 @@ fn apply_one(collection: &Collection, row: &mut RowBuilder<'_>, change: &Change)
                 return invalid("expected an object to set a member in".to_owned());
             };
             let member = Member { name: Text { raw: &quoted[1..quoted.len() - 1] }, value: new, raw: json };
-            match members.iter_mut().find(|m| m.name.decode() == name.as_str()) {
+            match members.iter_mut().find(|m| m.name.name() == *name.as_str()) {
                 Some(old) => *old = member,
                 None => members.push(member),
             }
@@ -60,7 +62,7 @@ fn apply_one(collection: &Collection, row: &mut RowBuilder<'_>, change: &Change)
                 return invalid("expected an object to remove a member from".to_owned());
             };
             let before = members.len();
-            members.retain(|m| m.name.decode() != name.as_str());
+            members.retain(|m| m.name.name() != *name.as_str());
             if members.len() == before {
                 return Ok(());
             }

@@ -16,16 +16,18 @@
 //! 1. **Nil** matches `is_null` only: not `ne`, not `in`. A nil operand is `invalid`.
 //! 2. **Equality and order by kind.** bool: false before true. int and real: by value, exactly, also with each other. text: by its
 //!    UTF-8 bytes, no folding or normalisation; NUL is a character like others. blob: by bytes. json: equal when the canonical values
-//!    are (objects unordered, numbers by value, strings decoded); json has no order.
+//!    are (objects unordered, numbers by value, strings decoded, a lone surrogate being
+//!    equal to itself only); json has no order. The document `null` in a json field is nil.
 //! 3. **Operands** are of the field's kind; int and real stand for each other. Any other kind is `invalid`, as are a non-finite real
 //!    and malformed JSON.
 //! 4. **`like`** is case-sensitive. `%` stands for any number of characters, `_` for one, `\` takes the next character literally; a
-//!    pattern that ends in a lone `\` matches nothing.
+//!    pattern that ends in a lone `\` matches nothing, and one of more than 64 KiB is `invalid`.
 //! 5. **`contains`** takes a bool, int, real or text operand. Text equals a JSON string, numbers compare by value. A value that is
 //!    nil or no list matches nothing.
 //! 6. **A member** of a json field's object can be compared instead of the field: a string as text, a number as int if it is one
 //!    within 64 bits, else as real, true and false as bool, lists and objects as json; null, an absent member and a value that is no
-//!    object count as nil. As kinds are dynamic there, an operand of another kind is not an error: it does not match.
+//!    object count as nil. As kinds are dynamic there, an operand of another kind is not an error: it does not match. A string with a
+//!    lone surrogate, which no text can be, counts as json.
 //! 7. **Order.** Nil before every value; descending turns everything round. Ties are broken by the key, ascending. Keys order as
 //!    ints or by UTF-8 bytes.
 
@@ -139,7 +141,10 @@ fn with_member<T>(value: ValueRef<'_>, name: &str, use_it: impl FnOnce(ValueRef<
         Some(member) => match &member.value {
             Json::Null => use_it(ValueRef::Nil),
             Json::Bool(v) => use_it(ValueRef::Bool(*v)),
-            Json::String(v) => use_it(ValueRef::Text(&v.decode())),
+            Json::String(v) => match v.to_str() {
+                Some(v) => use_it(ValueRef::Text(&v)),
+                None => use_it(ValueRef::Json(member.raw)),
+            },
             Json::Number(raw) => use_it(number(raw)),
             Json::Array(_) | Json::Object(_) => use_it(ValueRef::Json(member.raw)),
         },
@@ -289,7 +294,7 @@ pub fn list_contains(text: &str, item: ValueRef<'_>) -> bool {
 pub fn scalar_is(found: &Json<'_>, item: ValueRef<'_>) -> bool {
     match (found, item) {
         (Json::Bool(a), ValueRef::Bool(b)) => *a == b,
-        (Json::String(a), ValueRef::Text(b)) => a.decode() == b,
+        (Json::String(a), ValueRef::Text(b)) => a.name() == *b,
         (Json::Number(a), ValueRef::Int(b)) => crate::number::same_number(a, &b.to_string()),
         (Json::Number(a), ValueRef::Real(b)) => a.parse::<f64>().is_ok_and(|a| a == b),
         _ => false,

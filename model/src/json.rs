@@ -4,13 +4,17 @@
 //! beyond 64 bits, `1.0` against `1`, escapes of lone surrogates. The dialect is that of Python's `json` module, which wrote the
 //! stores this project opens: `NaN`, `Infinity` and `-Infinity` are numbers, and of repeated names the last counts.
 
+pub(crate) mod names;
 mod parse;
 mod text;
 
+pub use names::Name;
 pub use parse::{MAX_DEPTH, ParseError, parse, without_comments};
 pub use text::{quote, quote_into};
 
 use std::borrow::Cow;
+
+use names::ByName;
 
 /// A parsed document, borrowing from its source.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,10 +41,23 @@ pub struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
-    /// The characters it stands for. A lone surrogate, which no Rust string can hold, reads as U+FFFD.
+    /// The characters it stands for, for people: a lone surrogate, which no Rust string can hold, reads as U+FFFD. What is stored or
+    /// compared must not be that; see [`Text::name`] and [`Text::to_str`].
     #[must_use]
     pub fn decode(self) -> Cow<'a, str> {
-        text::decode(self.raw)
+        text::lossy(self.name().into_bytes())
+    }
+
+    /// What it stands for, to be compared with others: nothing is lost in it.
+    #[must_use]
+    pub fn name(self) -> Name<'a> {
+        Name::new(text::decode(self.raw))
+    }
+
+    /// The characters it stands for; `None` if a lone surrogate is among them.
+    #[must_use]
+    pub fn to_str(self) -> Option<Cow<'a, str>> {
+        self.name().into_str()
     }
 }
 
@@ -60,7 +77,7 @@ impl<'a> Json<'a> {
     #[must_use]
     pub fn member(&self, name: &str) -> Option<&Member<'a>> {
         match self {
-            Self::Object(members) => members.iter().find(|m| m.name.decode() == name),
+            Self::Object(members) => members.iter().find(|m| m.name.name() == *name),
             _ => None,
         }
     }
@@ -85,10 +102,11 @@ impl<'a> Json<'a> {
             (Self::Null, Json::Null) => true,
             (Self::Bool(a), Json::Bool(b)) => a == b,
             (Self::Number(a), Json::Number(b)) => crate::number::same_number(a, b),
-            (Self::String(a), Json::String(b)) => a.decode() == b.decode(),
+            (Self::String(a), Json::String(b)) => a.name() == b.name(),
             (Self::Array(a), Json::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.same(b)),
             (Self::Object(a), Json::Object(b)) => {
-                a.len() == b.len() && a.iter().all(|m| other.member(&m.name.decode()).is_some_and(|o| m.value.same(&o.value)))
+                let others = (a.len() == b.len()).then(|| ByName::of(b));
+                others.is_some_and(|b| a.iter().all(|m| b.get(&m.name.name()).is_some_and(|o| m.value.same(&o.value))))
             }
             _ => false,
         }
@@ -148,7 +166,7 @@ impl<'a> Json<'a> {
             Self::Object(members) if !members.is_empty() => {
                 let mut members: Vec<_> = members.iter().collect();
                 if sorted {
-                    members.sort_by(|a, b| a.name.decode().cmp(&b.name.decode()));
+                    members.sort_by_cached_key(|m| m.name.name());
                 }
                 block(out, level, ['{', '}'], members.into_iter(), |out, member| {
                     member.name.write(out);

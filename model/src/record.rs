@@ -2,7 +2,7 @@
 //!
 //! Reading folds what older or other writers stored, by the rules of the collection alone:
 //!
-//! 1. A field that is missing takes its default; `null` is nil.
+//! 1. A field that is missing takes its default; `null` is nil, in a json field too.
 //! 2. A name under a [`LegacyRule::Drop`] is forgotten, at the top and inside the extras field.
 //! 3. Every other name that is no field (and no retired column) moves into the extras field, unless that has the name already;
 //!    a collection without extras forgets it. A name under a [`LegacyRule::Fold`] moves only if its value says something: `null`,
@@ -11,10 +11,13 @@
 //!
 //! Folding is idempotent, and every write stores the folded form.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
+
 use crate::base64;
 use crate::collection::{Collection, Field, LegacyRule};
 use crate::error::{Error, Result};
-use crate::json::{self, Json, Member};
+use crate::json::{self, Json, Member, Name};
 use crate::number::same_number;
 use crate::row::{Row, RowBuilder, RowView};
 use crate::value::{Kind, Value, ValueRef};
@@ -39,14 +42,32 @@ pub fn from_parsed(collection: &Collection, parsed: &Json<'_>) -> Result<Row> {
     let mut builder = Row::builder(collection);
     let mut unknown = Vec::new();
     for member in members {
-        let name = member.name.decode();
-        match collection.position(&name) {
+        match position(collection, member) {
             Some(at) => builder.put(at, value_of(&collection.fields[at], member)?)?,
             None => unknown.push(member),
         }
     }
     fold_into(collection, &mut builder, &unknown)?;
     Ok(builder.build())
+}
+
+/// What can be read of a record that as a whole cannot: the values of its fields by position, nil and json left out. A unique value
+/// among them is taken, though nobody can say by what.
+#[must_use]
+pub fn salvaged(collection: &Collection, parsed: &Json<'_>) -> Vec<(usize, Value)> {
+    let Json::Object(members) = parsed else { return Vec::new() };
+    let mut values: Vec<Value> = collection.fields.iter().map(|f| f.default.clone()).collect();
+    for member in members {
+        if let Some(at) = position(collection, member) {
+            values[at] = value_of(&collection.fields[at], member).unwrap_or(Value::Nil);
+        }
+    }
+    values.into_iter().enumerate().filter(|(_, v)| !matches!(v, Value::Nil | Value::Json(_))).collect()
+}
+
+/// The position of the field that a member is the value of.
+fn position(collection: &Collection, member: &Member<'_>) -> Option<usize> {
+    collection.position(&member.name.to_str()?)
 }
 
 /// Folds legacy and unknown members into the extras field of a record under construction (rules 2 to 4).
@@ -65,17 +86,19 @@ pub fn fold_into(collection: &Collection, builder: &mut RowBuilder<'_>, unknown:
         _ => (Vec::new(), true),
     };
     let before = extras.len();
-    extras.retain(|m| rule(collection, &m.name.decode()) != Some(LegacyRule::Drop));
+    extras.retain(|m| rule(collection, m) != Some(LegacyRule::Drop));
     changed |= extras.len() != before;
+    let of_interest = if unknown.is_empty() { &[] } else { &extras[..] };
+    let mut names: HashSet<Name<'_>> = of_interest.iter().map(|m| m.name.name()).collect();
     for member in unknown {
-        let name = member.name.decode();
-        let retired = collection.retired.iter().any(|r| r.name == name);
-        let folded = match rule(collection, &name) {
+        let name = member.name.name();
+        let retired = collection.retired.iter().any(|r| name == *r.name.as_str());
+        let folded = match rule(collection, member) {
             Some(LegacyRule::Drop) => false,
             Some(LegacyRule::Fold) => !is_falsy(&member.value),
             None => !retired,
         };
-        if folded && !extras.iter().any(|m| m.name.decode() == name) {
+        if folded && names.insert(name) {
             extras.push((*member).clone());
             changed = true;
         }
@@ -110,15 +133,38 @@ fn is_falsy(value: &Json<'_>) -> bool {
     }
 }
 
-fn rule(collection: &Collection, name: &str) -> Option<LegacyRule> {
-    collection.legacy.iter().find(|l| l.name == name).map(|l| l.rule)
+fn rule(collection: &Collection, member: &Member<'_>) -> Option<LegacyRule> {
+    let name = member.name.name();
+    collection.legacy.iter().find(|l| name == *l.name.as_str()).map(|l| l.rule)
+}
+
+/// Whether this is the JSON document `null`, which in a json field counts as nil.
+pub(crate) fn is_null(value: ValueRef<'_>) -> bool {
+    matches!(value, ValueRef::Json(text) if text.trim_matches([' ', '\t', '\n', '\r']) == "null")
+}
+
+/// The row as it is stored: `null` in a json field is nil, and the extras field is in its folded form.
+///
+/// # Errors
+/// `invalid` if the extras field's text is not JSON.
+pub fn as_stored<'r>(collection: &Collection, row: &'r Row) -> Result<Cow<'r, Row>> {
+    let view = row.view(collection)?;
+    let nulls: Vec<usize> = view.iter().enumerate().filter(|(_, (_, v))| is_null(*v)).map(|(at, _)| at).collect();
+    if nulls.is_empty() {
+        return Ok(folded(&view)?.map_or(Cow::Borrowed(row), Cow::Owned));
+    }
+    let mut builder = view.to_builder();
+    nulls.into_iter().try_for_each(|at| builder.put(at, Value::Nil))?;
+    fold_into(collection, &mut builder, &[])?;
+    Ok(Cow::Owned(builder.build()))
 }
 
 fn value_of(field: &Field, member: &Member<'_>) -> Result<Value> {
-    let wrong = || {
-        let message = format!("field {}: expected {}, found {}", field.name, field.kind, member.value.kind());
+    let expected = |found: &str| {
+        let message = format!("field {}: expected {}, found {found}", field.name, field.kind);
         Err(Error::invalid(message).field(&field.name))
     };
+    let wrong = || expected(member.value.kind());
     Ok(match (field.kind, &member.value) {
         (Kind::Json, Json::Null) => Value::Nil,
         (Kind::Json, _) => Value::Json(member.raw.to_owned()),
@@ -135,8 +181,11 @@ fn value_of(field: &Field, member: &Member<'_>) -> Result<Value> {
             Ok(v) if v.is_finite() => Value::Real(v),
             _ => return wrong(),
         },
-        (Kind::Text, Json::String(text)) => Value::Text(text.decode().into_owned()),
-        (Kind::Blob, Json::String(text)) => match base64::decode(&text.decode()) {
+        (Kind::Text, Json::String(text)) => match text.to_str() {
+            Some(text) => Value::Text(text.into_owned()),
+            None => return expected("a string with half of a surrogate pair, which is no character"),
+        },
+        (Kind::Blob, Json::String(text)) => match text.to_str().and_then(|text| base64::decode(&text)) {
             Some(bytes) => Value::Blob(bytes),
             None => return wrong(),
         },

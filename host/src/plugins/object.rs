@@ -1,9 +1,14 @@
-//! The object file, read as bytes: format, processor, completeness, manifest section, entry symbol, run path.
+//! The object file, read as bytes: format, processor, completeness, manifest section, entry symbol, what it loads.
 //!
 //! A truncated library is not refused by the system's loader but kills the process at the first missing page, and one for another
-//! processor gets a misleading "no such file". So both are found out here first.
+//! processor gets a misleading "no such file". So both are found out here first. [`elf`] looks at what else that loader believes
+//! without a check; [`links`] at the libraries that come along.
 
-use object::read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _};
+mod elf;
+mod links;
+mod macho;
+
+use links::Links;
 use object::{Architecture, BinaryFormat, Object as _, ObjectSection as _, ObjectSegment as _, ReadRef};
 
 use super::refusal::Reason;
@@ -16,6 +21,9 @@ const FORMAT: BinaryFormat = if cfg!(target_vendor = "apple") {
 } else {
     BinaryFormat::Elf
 };
+
+/// The manifest's section as each object format names it.
+const SECTIONS: [&str; 3] = [".hivemind", "__hivemind", ".hvmind"];
 
 const fn architecture() -> Architecture {
     if cfg!(target_arch = "x86_64") {
@@ -81,45 +89,49 @@ fn describe(magic: &[u8], length: u64) -> String {
     }
 }
 
+/// The manifest's text of a file that another check refused, if it can be read at all, whatever system the library is for: who it
+/// claims to be.
+pub fn manifest_text_of_refused<'d, R: ReadRef<'d>>(data: R) -> Option<String> {
+    let file = object::File::parse(data).ok()?;
+    let section = SECTIONS.iter().find_map(|name| file.section_by_name(name))?;
+    let text = std::str::from_utf8(section.data().ok()?).ok()?;
+    Some(text.trim_end_matches('\0').to_owned())
+}
+
 /// The checks of a library's whole content beyond its manifest.
 ///
 /// # Errors
-/// `NoEntry`, `RunPath`, and those of [`manifest_text`].
+/// `NoEntry`, `Malformed`, `RunPath`, `Untrusted` for a folder it loads other libraries from, and those of [`manifest_text`].
 pub fn check_whole(bytes: &[u8]) -> Result<(), Reason> {
     let file = parse(bytes, bytes.len() as u64)?;
+    let entry = entry(&file)?;
+    let links = match &file {
+        object::File::Elf32(elf) => elf::check(elf.elf_header(), bytes, entry)?,
+        object::File::Elf64(elf) => elf::check(elf.elf_header(), bytes, entry)?,
+        object::File::MachO32(macho) => macho::links(macho)?,
+        object::File::MachO64(macho) => macho::links(macho)?,
+        // It names libraries only, no folders.
+        other => Links::plain(other.imports().map_err(broken)?.filter_map(Result::ok).map(|import| import.library().to_vec())),
+    };
+    links.check()
+}
+
+/// Where the entry symbol is once the library is mapped.
+fn entry(file: &object::File<'_>) -> Result<u64, Reason> {
     let entry = hivemind_abi::abi_stable::library::ROOT_MODULE_LOADER_NAME;
-    let mut exports = file.exports().map_err(|e| Reason::NotALibrary(format!("a library with a broken symbol table ({e})")))?;
     // Mach-O puts an underscore before every symbol.
     let is_entry = |name: &[u8]| name == entry.as_bytes() || name.strip_prefix(b"_") == Some(entry.as_bytes());
-    if !exports.any(|e| e.is_ok_and(|e| matches!(e.name(), object::NameOrOrdinal::Name(name) if is_entry(name)))) {
-        return Err(Reason::NoEntry(entry.to_owned()));
-    }
-    match run_path(bytes) {
-        Some(path) => Err(Reason::RunPath(path)),
-        None => Ok(()),
+    let exports = file.exports().map_err(broken)?;
+    let named = |e: &object::Export<'_>| matches!(e.name(), object::NameOrOrdinal::Name(name) if is_entry(name));
+    match exports.filter_map(Result::ok).find(named).map(|export| match export.target() {
+        object::ExportTarget::Address { address } => Ok(address),
+        _ => Err(Reason::Malformed("its entry symbol is no data of its own".to_owned())),
+    }) {
+        Some(address) => address,
+        None => Err(Reason::NoEntry(entry.to_owned())),
     }
 }
 
-/// The first entry of an ELF library's run path that is relative or starts with a dynamic token such as `$ORIGIN`.
-fn run_path(bytes: &[u8]) -> Option<String> {
-    use object::elf::{DT_RPATH, DT_RUNPATH, DT_STRTAB, FileHeader64};
-    type Header = FileHeader64<object::Endianness>;
-    let header = Header::parse(bytes).ok()?;
-    let endian = header.endian().ok()?;
-    let headers = header.program_headers(endian, bytes).ok()?;
-    let dynamic = headers.iter().find_map(|h| h.dynamic(endian, bytes).ok().flatten())?;
-    let value = |tag| dynamic.iter().find(|d| d.tag(endian) == tag).map(|d| d.d_val(endian));
-    let strings = value(DT_STRTAB)?;
-    // The string table is given by address; the segment that covers it says where it lies in the file.
-    let offset = headers.iter().find_map(|h| {
-        let start: u64 = h.p_vaddr(endian);
-        (strings >= start && strings < start.saturating_add(h.p_filesz(endian)))
-            .then(|| (strings - start).saturating_add(h.p_offset(endian)))
-    })?;
-    [DT_RPATH, DT_RUNPATH].into_iter().filter_map(value).find_map(|at| {
-        let start = usize::try_from(offset.checked_add(at)?).ok()?;
-        let text = bytes.get(start..)?.split(|b| *b == 0).next()?;
-        let text = String::from_utf8_lossy(text);
-        text.split(':').find(|entry| !entry.starts_with('/')).map(str::to_owned)
-    })
+fn broken(error: object::Error) -> Reason {
+    Reason::Malformed(error.to_string())
 }

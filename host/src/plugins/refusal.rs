@@ -27,6 +27,8 @@ pub enum Reason {
         /// Bytes of the file.
         found: u64,
     },
+    /// Headers and tables that do not fit together, on which the system's loader would trip.
+    Malformed(String),
     /// For another processor or system.
     WrongTarget {
         /// What this host runs.
@@ -49,7 +51,7 @@ pub enum Reason {
     },
     /// Built with `panic = "abort"`.
     PanicAbort,
-    /// A run path that is relative or depends on where the file lies.
+    /// A run path or the name of a library it needs that is relative or depends on where the file lies.
     RunPath(String),
     /// Owner or mode of the file or of a folder above it.
     Untrusted {
@@ -64,8 +66,8 @@ pub enum Reason {
     NotPinned {
         /// The module.
         module: String,
-        /// The pinned hash.
-        expected: String,
+        /// The pinned hash; `None` if the pin has none for this host's target.
+        expected: Option<String>,
         /// The file's hash.
         found: String,
         /// The lock file.
@@ -118,6 +120,7 @@ impl Reason {
             Self::Unreadable(_) => "unreadable",
             Self::NotALibrary(_) => "not-a-library",
             Self::Truncated { .. } => "truncated",
+            Self::Malformed(_) => "malformed",
             Self::WrongTarget { .. } => "wrong-target",
             Self::NoManifest => "no-manifest",
             Self::BadManifest(_) => "bad-manifest",
@@ -173,6 +176,9 @@ impl fmt::Display for Reason {
                 f,
                 "expected at least {expected} bytes as its headers say, found {found}: the file was cut short; copy it again"
             ),
+            Self::Malformed(what) => {
+                write!(f, "expected a whole library, found that {what}; copy it again, or ask its vendor for a mended build")
+            }
             Self::WrongTarget { expected, found } => {
                 write!(
                     f,
@@ -199,12 +205,18 @@ impl fmt::Display for Reason {
             ),
             Self::RunPath(found) => write!(
                 f,
-                "its run path {found:?} is relative or depends on where the file lies, so others could slip it libraries; its vendor must link it without"
+                "it would load other libraries by {found:?}, which is relative or depends on where the file lies, so others could slip it theirs; its vendor must link it without"
             ),
             Self::Untrusted { path, found, fix } => {
-                write!(f, "{} {found}, so somebody else could exchange the plugin; mend it with `{fix}`", path.display())
+                write!(f, "{} {found}, so somebody else could exchange the plugin or a library it loads; mend it with `{fix}`", path.display())
             }
-            Self::NotPinned { module, expected, found, lock } => write!(
+            Self::NotPinned { module, expected: None, found, lock } => write!(
+                f,
+                "{module} is pinned in {}, with no hash for this target ({}); found SHA-256 {found}; if you trust this file, run `hivemind-host plugins pin {module}`",
+                lock.display(),
+                super::manifest::host_target()
+            ),
+            Self::NotPinned { module, expected: Some(expected), found, lock } => write!(
                 f,
                 "expected SHA-256 {expected} as pinned in {}, found {found}; if you replaced the plugin on purpose, run `hivemind-host plugins pin {module}`, else put the pinned file back",
                 lock.display()

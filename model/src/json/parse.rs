@@ -231,11 +231,11 @@ impl<'a> Parser<'a> {
 /// Of repeated names the last counts, and stands where it stood.
 fn last_of_each(members: Vec<Member<'_>>) -> Vec<Member<'_>> {
     let mut seen = HashSet::with_capacity(members.len());
-    if members.iter().all(|m| seen.insert(m.name.decode())) {
+    if members.iter().all(|m| seen.insert(m.name.name())) {
         return members;
     }
     seen.clear();
-    let mut kept: Vec<_> = members.into_iter().rev().filter(|m| seen.insert(m.name.decode())).collect();
+    let mut kept: Vec<_> = members.into_iter().rev().filter(|m| seen.insert(m.name.name())).collect();
     kept.reverse();
     kept
 }

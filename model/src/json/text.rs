@@ -32,37 +32,69 @@ pub fn quote_into(text: &str, out: &mut String) {
     out.push('"');
 }
 
-/// Decodes what stands between the quotes of an already checked string.
-pub(super) fn decode(raw: &str) -> Cow<'_, str> {
+/// Decodes what stands between the quotes of an already checked string, as WTF-8: a lone surrogate becomes the three bytes that UTF-8
+/// would have for it, if it had any.
+pub(super) fn decode(raw: &str) -> Cow<'_, [u8]> {
     if !raw.contains('\\') {
-        return Cow::Borrowed(raw);
+        return Cow::Borrowed(raw.as_bytes());
     }
-    let mut out = String::with_capacity(raw.len());
+    let mut out = Vec::with_capacity(raw.len());
     let mut rest = raw;
     while let Some(at) = rest.find('\\') {
-        out.push_str(&rest[..at]);
+        out.extend_from_slice(&rest.as_bytes()[..at]);
         let escape = rest.as_bytes().get(at + 1).copied().unwrap_or(b'\\');
         rest = rest.get(at + 2..).unwrap_or("");
         match escape {
-            b'n' => out.push('\n'),
-            b'r' => out.push('\r'),
-            b't' => out.push('\t'),
-            b'b' => out.push('\u{8}'),
-            b'f' => out.push('\u{c}'),
+            b'n' => out.push(b'\n'),
+            b'r' => out.push(b'\r'),
+            b't' => out.push(b'\t'),
+            b'b' => out.push(0x8),
+            b'f' => out.push(0xc),
             b'u' => {
-                let (c, used) = unicode(rest);
-                out.push(c);
+                let (code, used) = unicode(rest);
+                push_code(&mut out, code);
                 rest = rest.get(used..).unwrap_or("");
             }
-            other => out.push(char::from(other)),
+            other => out.push(other),
         }
     }
-    out.push_str(rest);
+    out.extend_from_slice(rest.as_bytes());
     Cow::Owned(out)
 }
 
-/// The character of `XXXX` or `XXXX\uYYYY`, and how many bytes it took.
-fn unicode(rest: &str) -> (char, usize) {
+#[expect(clippy::cast_possible_truncation, reason = "six bits, and four under a marker")]
+fn push_code(out: &mut Vec<u8>, code: u32) {
+    match char::from_u32(code) {
+        Some(c) => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        None => out.extend([0xe0 | (code >> 12) as u8, 0x80 | (code >> 6 & 0x3f) as u8, 0x80 | (code & 0x3f) as u8]),
+    }
+}
+
+/// The same with every lone surrogate as U+FFFD.
+pub(super) fn lossy(decoded: Cow<'_, [u8]>) -> Cow<'_, str> {
+    match decoded {
+        Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
+        Cow::Owned(bytes) => Cow::Owned(match String::from_utf8(bytes) {
+            Ok(text) => text,
+            // One sign for one surrogate, where the standard library would have one for each byte.
+            Err(e) => {
+                let mut out = String::new();
+                let mut rest = e.as_bytes();
+                while let Err(e) = std::str::from_utf8(rest) {
+                    let (good, bad) = rest.split_at(e.valid_up_to());
+                    out.push_str(&String::from_utf8_lossy(good));
+                    out.push(char::REPLACEMENT_CHARACTER);
+                    rest = bad.get(3..).unwrap_or(&[]);
+                }
+                out.push_str(&String::from_utf8_lossy(rest));
+                out
+            }
+        }),
+    }
+}
+
+/// The code point of `XXXX` or `XXXX\uYYYY`, and how many bytes it took.
+fn unicode(rest: &str) -> (u32, usize) {
     let unit = |at: usize| rest.get(at..at + 4).and_then(|hex| u32::from_str_radix(hex, 16).ok());
     let high = unit(0).unwrap_or(0xfffd);
     if (0xd800..0xdc00).contains(&high)
@@ -70,7 +102,7 @@ fn unicode(rest: &str) -> (char, usize) {
         && let Some(low @ 0xdc00..0xe000) = unit(6)
     {
         let code = 0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00);
-        return (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 10);
+        return (code, 10);
     }
-    (char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER), 4)
+    (high, 4)
 }
