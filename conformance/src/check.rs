@@ -37,7 +37,7 @@ pub(crate) fn ensure(holds: bool, message: impl FnOnce() -> String) -> Checked {
 pub(crate) fn refused<T: Debug>(what: &str, code: Code, result: Result<T, Error>) -> Checked<Error> {
     match result {
         Err(error) if error.code() == code => {
-            let expected = matches!(code, Code::Busy | Code::Deadline | Code::Unavailable);
+            let expected = matches!(code, Code::Busy | Code::Deadline);
             let found = error.retryable();
             ensure(found == expected, || format!("{what}: expected a {code} error with retryable {expected}, found {found}"))?;
             Ok(error)

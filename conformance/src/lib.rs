@@ -48,8 +48,8 @@
 //!
 //! A request that is wrong in two ways may be refused for either. A page may hold fewer rows than would fit. A key that was freed at
 //! the end of a collection may be assigned again or not. JSON comes back with the same meaning and the same spelling of its numbers;
-//! its white space and the order of its members are the engine's. The JSON document `null` and the sign of a real zero are not
-//! tested: some stores cannot tell them from nil and from the other zero.
+//! its white space and the order of its members are the engine's. The sign of a real zero is not tested: some stores cannot tell it from
+//! the other one.
 
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]

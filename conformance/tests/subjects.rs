@@ -29,7 +29,7 @@ fn the_tables_pass_every_case() {
 fn a_backend_that_promises_nothing_passes_what_is_left_and_the_negative_cases() {
     conforms(&Lesser, &["shared::"]);
     let run: Vec<_> = check(&Lesser, "negative::").expect("the store opens").results.iter().map(|(c, _, _)| c.name).collect();
-    assert_eq!(run.len(), 5, "{run:?}");
+    assert_eq!(run.len(), 6, "{run:?}");
     model_test(&Lesser, 50, 5).unwrap_or_else(|failure| panic!("{failure}"));
 }
 

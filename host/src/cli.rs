@@ -8,6 +8,7 @@ mod logging;
 pub use console::{Console, Terminal};
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{self, Context};
+use crate::config::redact::MASK;
 use crate::config::{Overrides, Places};
 use crate::failure::{Exit, Failure};
 use crate::open::FromPlugins;
@@ -27,11 +29,13 @@ use crate::open::FromPlugins;
     about,
     max_term_width = 110,
     subcommand_required = true,
+    // Of an option given twice the last one holds, as in the Python node.
+    args_override_self = true,
     arg_required_else_help = true
 )]
 #[command(
     after_help = "An ID is a client's number or its access key; an access key is looked for first. Left out, it is chosen from a \
-list, or is the only client there is.\nExit codes: 0 done, 1 failed, 2 usage, 3 configuration, 4 plugin, 5 store unavailable, 6 no such \
+list on a terminal; the only client there is is taken, except by delete-client.\nExit codes: 0 done, 1 failed, 2 usage, 3 configuration, 4 plugin, 5 store unavailable, 6 no such \
 client, 7 conflict, 8 damaged or newer data, 9 outcome unknown, 10 aborted."
 )]
 pub struct Cli {
@@ -75,7 +79,7 @@ impl Cli {
 }
 
 /// Options of every command.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Clone, Default, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// Use this configuration instead of the standard server.json
@@ -105,6 +109,20 @@ pub struct Global {
     /// Log more to stderr; twice for even more. $RUST_LOG chooses precisely
     #[arg(long, short, action = ArgAction::Count)]
     pub verbose: u8,
+}
+
+impl fmt::Debug for Global {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Global")
+            .field("config", &self.config)
+            .field("db_backend", &self.db_backend)
+            .field("plugins_dir", &self.plugins_dir)
+            .field("redis_host", &self.redis_host)
+            .field("redis_port", &self.redis_port)
+            .field("redis_password", &self.redis_password.as_ref().map(|_| MASK))
+            .field("verbose", &self.verbose)
+            .finish()
+    }
 }
 
 impl Global {
@@ -152,7 +170,7 @@ pub enum Command {
     RevokeAdmin(commands::Target),
     /// Allow a client to send message types
     #[command(override_usage = "hivemind-host allow-msg [OPTIONS] <TYPE>... [ID]")]
-    AllowMsg(commands::messages::Args),
+    AllowMsg(commands::messages::AllowArgs),
     /// Take message types out of a client's whitelist
     #[command(override_usage = "hivemind-host blacklist-msg [OPTIONS] <TYPE>... [ID]")]
     BlacklistMsg(commands::messages::Args),

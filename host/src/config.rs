@@ -11,6 +11,7 @@ pub mod redact;
 pub use database::{Database, DatabaseSettings, Overrides};
 pub use places::Places;
 
+use std::fmt;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -20,12 +21,33 @@ use serde_json::{Map, Value};
 use crate::failure::{Exit, Failure};
 
 /// What is configured.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
     path: PathBuf,
     data: PathBuf,
     stored: Map<String, Value>,
     created: bool,
+}
+
+impl fmt::Debug for Config {
+    /// Where it is and what is set there; any value may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("path", &self.path)
+            .field("data", &self.data)
+            .field("stored", &Names(&self.stored))
+            .field("created", &self.created)
+            .finish()
+    }
+}
+
+/// The names of settings without their values.
+struct Names<'a>(&'a Map<String, Value>);
+
+impl fmt::Debug for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 impl Config {

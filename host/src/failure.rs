@@ -101,8 +101,13 @@ impl std::error::Error for Failure {}
 
 impl From<hivemind_model::Error> for Failure {
     fn from(error: hivemind_model::Error) -> Self {
-        let (exit, code, help) = describe(error.code());
-        let place = error.detail().place.as_ref().map_or_else(String::new, |place| format!(" ({place})"));
+        let (exit, code, mut help) = describe(error.code());
+        if error.code() == Code::Corrupt && error.detail().key.is_some() {
+            help = "the record was left as it is; repair or restore it";
+        }
+        // Most backends name it in their own words.
+        let place = error.detail().place.as_ref().filter(|place| !error.message().contains(place.as_str()));
+        let place = place.map_or_else(String::new, |place| format!(" ({place})"));
         let failure = Self::new(exit, code, format!("{}{place}", error.message()));
         if help.is_empty() { failure } else { failure.help(help) }
     }
@@ -120,7 +125,7 @@ fn describe(code: Code) -> (Exit, &'static str, &'static str) {
         Code::OutcomeUnknown => {
             (Exit::OutcomeUnknown, "outcome-unknown", "look with list-clients whether the change is there before repeating it")
         }
-        Code::Corrupt => (Exit::Data, "corrupt", "the record was left as it is; repair or restore it"),
+        Code::Corrupt => (Exit::Data, "corrupt", "what is stored was left as it is; repair it, or restore a copy"),
         Code::TooNew => (Exit::Data, "too-new", "a newer program wrote this store; use that version or a later one"),
         Code::Unsupported => (Exit::Failed, "unsupported", "this backend does not offer that"),
         Code::Invalid => (Exit::Failed, "invalid", ""),

@@ -35,6 +35,11 @@ pub struct FromPlugins;
 impl Opener for FromPlugins {
     fn open(&self, global: &Global, config: &Config) -> Result<Opened, Failure> {
         let database = config.database(&global.overrides())?;
+        if config.data_dir().to_str().is_none() {
+            // Plugins are handed the path as text, and one that was bent to be text would lead elsewhere.
+            let message = format!("the data directory {} is not UTF-8", config.data_dir().display());
+            return Err(Failure::config(message).help("set XDG_DATA_HOME to an absolute path that is"));
+        }
         let loader = loader(global, config)?;
         let plugin = loader.resolve(&database.module)?;
         let module = plugin.manifest.module.clone();

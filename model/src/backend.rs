@@ -65,8 +65,14 @@ pub struct Resource {
 /// A storage engine.
 ///
 /// Errors of every call: `deadline` when the context says so, `unavailable`, `busy` or `io` when the engine cannot be reached, used
-/// or written, `corrupt` for a record that cannot be read, `invalid` for a request that does not fit the collection, `unsupported` for
-/// what is not among the [capabilities](Backend::capabilities). Each method names the others. A failure is never reported as absence.
+/// or written, `corrupt` for a record that cannot be read, `invalid` for a request that does not fit the collection (a key of another
+/// kind than its keys among them), `unsupported` for what is not among the [capabilities](Backend::capabilities). Each method names
+/// the others. A failure is never reported as absence.
+///
+/// A call that writes may have been applied all the same after `outcome unknown` and `panicked`, and after a code that the caller
+/// does not know; after every other error nothing was applied. [`Error::retryable`] says more: that the same call may pass later.
+///
+/// The JSON document `null` in a json field counts as nil: it is stored and read as that. Inside a document it is a value like others.
 pub trait Backend: Send + Sync {
     /// What this handle, as configured, promises.
     fn capabilities(&self) -> Capabilities;
@@ -82,23 +88,26 @@ pub trait Backend: Send + Sync {
     /// The record with this key.
     ///
     /// # Errors
-    /// See the trait.
+    /// `invalid` for a key of another kind than the collection's; otherwise see the trait.
     fn get(&self, cx: &Context<'_>, collection: CollectionId, key: KeyRef<'_>) -> Result<Option<Row>>;
 
     /// The record with this value in a unique field. Of stored duplicates the lowest key wins.
     ///
+    /// Damage elsewhere in a record leaves its value taken, so the record is `corrupt` here and not absent. An engine looks at the
+    /// field alone for that. This default cannot: where it finds nothing and some record cannot be read, it answers `corrupt` for
+    /// every value, because one that is given away twice is worse than one that is refused until the store is repaired.
+    ///
     /// # Errors
-    /// See the trait.
+    /// `corrupt` if the record that has the value cannot be read, or nobody can tell whether one has.
     fn get_by(&self, cx: &Context<'_>, collection: CollectionId, field: usize, value: ValueRef<'_>) -> Result<Option<Row>> {
         let equals = Condition::new(field, Op::Eq, value.to_value());
-        let page = self.find(cx, &Query::all(collection).filter(equals).limit(1), usize::MAX)?;
-        Ok(page.rows.into_iter().next())
+        self.find(cx, &Query::all(collection).filter(equals).limit(1), usize::MAX)?.into_first()
     }
 
     /// The records with these keys, one answer for each.
     ///
     /// # Errors
-    /// See the trait. What concerns one record only is that record's answer.
+    /// See the trait. What concerns one record or key only is that one's answer.
     fn get_many(&self, cx: &Context<'_>, collection: CollectionId, keys: &[Key]) -> Result<Vec<Lookup>> {
         keys.iter()
             .map(|key| {
@@ -114,7 +123,8 @@ pub trait Backend: Send + Sync {
     /// See the trait.
     fn find(&self, cx: &Context<'_>, query: &Query, max_bytes: usize) -> Result<Page>;
 
-    /// How many records a query finds. Its order and `after` do not matter; offset and limit count.
+    /// How many records a query finds. Its order and `after` do not matter; offset and limit count. Records that cannot be read are
+    /// left out, as they are left out of the rows of [`Backend::find`].
     ///
     /// # Errors
     /// See the trait.
@@ -123,8 +133,12 @@ pub trait Backend: Send + Sync {
         let mut total: u64 = 0;
         let mut query = Query { order: Vec::new(), after: None, ..query.clone() };
         loop {
+            cx.check()?;
             let page = self.find(cx, &query, PAGE_BYTES)?;
             let found = page.rows.len() as u64;
+            if found == 0 && page.next.is_some() {
+                return Err(Error::corrupt("counting stopped at a page without rows that says it is not the last"));
+            }
             total += found;
             query.limit = query.limit.map(|l| l.saturating_sub(found));
             match page.next {
@@ -139,7 +153,7 @@ pub trait Backend: Send + Sync {
     ///
     /// # Errors
     /// `conflict`, `not found` and the others name the mutation in their detail. `outcome unknown` if the commit was sent and its
-    /// answer never came; every other error means that nothing was applied.
+    /// answer never came; what else may have been applied is said at the trait.
     fn apply(&self, cx: &Context<'_>, mutations: &[Mutation]) -> Result<Applied>;
 
     /// Where history stands now, and what changed since `token`, by anyone. A handle without change tracking answers
@@ -182,7 +196,8 @@ pub trait Backend: Send + Sync {
         Vec::new()
     }
 
-    /// Finishes what is under way and lets everything go. Called once; every later call is answered with `unavailable`.
+    /// Finishes what is under way and lets everything go. Called once; every later call, `sync`, `stats` and `maintain` included, is
+    /// answered with `unavailable` and not retryable. Only `capabilities` and `resources` answer as before.
     ///
     /// # Errors
     /// See the trait.
@@ -190,3 +205,6 @@ pub trait Backend: Send + Sync {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

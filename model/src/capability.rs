@@ -26,7 +26,8 @@ pub enum Capability {
     ChangeTracking = 6,
     /// Calls go over a network.
     Network = 7,
-    /// `get`, `get_by`, `get_many` and `changes_since` never block for long: the host calls them in place.
+    /// `get`, `get_by`, `get_many` and `changes_since` never block for long, and never wait until a writer's data is on disk: the
+    /// host calls them in place, on threads that serve others too.
     InlineReads = 8,
 }
 

@@ -32,7 +32,8 @@ impl Catalog {
     /// Gives each collection its id: the one it has, if an equal one is registered.
     ///
     /// # Errors
-    /// `invalid` if a description is wrong or differs from the registered one of that name; nothing is registered then.
+    /// `invalid` if a description is wrong, differs from the registered one of that name or is a second primary one; nothing is
+    /// registered then.
     pub fn register(&self, collections: &[Collection]) -> Result<Vec<CollectionId>> {
         let _guard = self.registering.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let known: Vec<_> = self.iter().collect();
@@ -50,6 +51,14 @@ impl Catalog {
                         .collection(name));
                 }
                 None => {
+                    let mut others = known.iter().map(|(_, c)| c.as_ref()).chain(new.iter().copied());
+                    if collection.primary
+                        && let Some(other) = others.find(|c| c.primary)
+                    {
+                        let message =
+                            format!("collection {} cannot be primary: {} is, and a store has one", collection.name, other.name);
+                        return Err(Error::invalid(message).collection(&collection.name));
+                    }
                     new.push(collection);
                     known.len() + new.len() - 1
                 }
@@ -79,5 +88,27 @@ impl Catalog {
     /// All collections with their ids.
     pub fn iter(&self) -> impl Iterator<Item = (CollectionId, &Arc<Collection>)> {
         (0..).map(CollectionId).zip(self.slots.iter().map_while(OnceLock::get))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Code;
+    use crate::value::Kind;
+
+    #[test]
+    fn a_store_has_one_primary_collection() {
+        let primary = |name: &str| {
+            let mut collection = Collection::new(name, 1, "id", Kind::Int);
+            collection.primary = true;
+            collection
+        };
+        let catalog = Catalog::new();
+        let together = catalog.register(&[primary("a"), primary("b")]).expect_err("two at once");
+        assert_eq!((together.code(), catalog.iter().count()), (Code::Invalid, 0));
+        catalog.register(&[primary("a")]).expect("one");
+        catalog.register(&[primary("a")]).expect("the same again");
+        assert_eq!(catalog.register(&[primary("b")]).expect_err("a second").code(), Code::Invalid);
     }
 }

@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 use crate::mutation::{Mutation, Outcome};
 use crate::query::{Condition, Page, Query};
 use crate::row::{Row, RowView};
-use crate::value::{Key, Kind, ValueRef};
-use crate::{change, eval, record};
+use crate::value::{Key, KeyRef, Kind, ValueRef};
+use crate::{change, eval, record, value};
 
 /// What an engine does inside one isolated transaction. It is rolled back by the engine when [`apply`] fails.
 pub trait Transaction {
@@ -35,7 +35,7 @@ pub trait Transaction {
     #[allow(clippy::missing_errors_doc)]
     fn greatest_key(&mut self, collection: CollectionId) -> Result<i64>;
 
-    /// A record other than `except` that has this value in the field.
+    /// A record other than `except` that has this value in the field, unreadable ones included as far as it can be told.
     #[allow(clippy::missing_errors_doc)]
     fn holder(&mut self, collection: CollectionId, field: usize, value: ValueRef<'_>, except: &Key) -> Result<Option<Key>>;
 
@@ -88,6 +88,7 @@ fn apply_one(tx: &mut impl Transaction, collection: &Collection, mutation: &Muta
             Ok(Outcome::Put { replaced: old.is_some() })
         }
         Mutation::Update { key, changes, when, .. } => {
+            check_key(collection, key.as_ref())?;
             let old = tx
                 .read(id, key)?
                 .ok_or_else(|| Error::not_found(format!("there is no {} {key}", collection.name)).key(key.clone()))?;
@@ -100,6 +101,7 @@ fn apply_one(tx: &mut impl Transaction, collection: &Collection, mutation: &Muta
             store(tx, collection, id, key, Cow::Owned(new), Some(&old)).map(Outcome::Updated)
         }
         Mutation::Delete { key, when, .. } => {
+            check_key(collection, key.as_ref())?;
             eval::check_conditions(collection, when)?;
             let Some(old) = tx.read(id, key)? else { return Ok(Outcome::Deleted(0)) };
             check_when(collection, &old.view(collection)?, when)?;
@@ -117,8 +119,11 @@ fn apply_one(tx: &mut impl Transaction, collection: &Collection, mutation: &Muta
             Ok(Outcome::Deleted(keys.len() as u64))
         }
         Mutation::Expect { key, row, .. } => {
+            check_key(collection, key.as_ref())?;
             let found = tx.read(id, key)?;
-            let equal = match (row, &found) {
+            // As it would be stored: else a row could be put and never be as expected.
+            let expected = row.as_ref().map(|row| record::as_stored(collection, row)).transpose()?;
+            let equal = match (&expected, &found) {
                 (None, None) => true,
                 (Some(expected), Some(found)) => eval::same_rows(&expected.view(collection)?, &found.view(collection)?),
                 _ => false,
@@ -129,6 +134,14 @@ fn apply_one(tx: &mut impl Transaction, collection: &Collection, mutation: &Muta
             Err(Error::conflict(format!("{} {key} is not as expected", collection.name)).key(key.clone()))
         }
     }
+}
+
+/// Checks that a key is of its collection's kind: one that is not would read as absent.
+///
+/// # Errors
+/// `invalid`.
+pub fn check_key(collection: &Collection, key: KeyRef<'_>) -> Result<()> {
+    value::check(key.as_value(), collection.key_kind(), collection.key_name()).map_err(|e| e.collection(&collection.name))
 }
 
 /// A row to be stored, read and checked in full.
@@ -176,7 +189,7 @@ pub fn check_when(collection: &Collection, row: &RowView<'_>, when: &[Condition]
     Ok(())
 }
 
-/// Stores a record in its folded form and gives that.
+/// Stores a record, and gives it as it is stored.
 fn store(
     tx: &mut impl Transaction,
     collection: &Collection,
@@ -185,10 +198,11 @@ fn store(
     row: Cow<'_, Row>,
     old: Option<&Row>,
 ) -> Result<Row> {
-    let row = match record::folded(&row.view(collection)?)? {
-        Some(folded) => folded,
-        None => row.into_owned(),
+    let stored = match record::as_stored(collection, &row)? {
+        Cow::Owned(stored) => Some(stored),
+        Cow::Borrowed(_) => None,
     };
+    let row = stored.unwrap_or_else(|| row.into_owned());
     let view = row.view(collection)?;
     let before = old.map(|o| o.view(collection)).transpose()?;
     for (at, field) in collection.fields.iter().enumerate() {
@@ -270,3 +284,6 @@ impl<'q> Pager<'q> {
         self.page
     }
 }
+
+#[cfg(test)]
+mod tests;

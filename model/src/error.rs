@@ -24,9 +24,10 @@ pub enum Code {
     Busy = 3,
     /// The deadline passed or the caller cancelled; nothing was applied.
     Deadline = 4,
-    /// The store cannot be reached.
+    /// The store cannot be reached, or its handle is closed; nothing was applied.
     Unavailable = 5,
-    /// The connection was cut after the commit was sent: it may or may not have been applied.
+    /// The connection was cut after the commit was sent: it may or may not have been applied. With the field
+    /// [`Detail::DURABILITY`] it was applied, and may not last.
     OutcomeUnknown = 6,
     /// Stored data could not be read; it is left as it is.
     Corrupt = 7,
@@ -40,11 +41,11 @@ pub enum Code {
     TooNew = 11,
     /// Reading or writing failed.
     Io = 12,
-    /// The plugin panicked during this call.
+    /// The plugin panicked during this call: it may or may not have been applied.
     Panicked = 13,
     /// The plugin panicked earlier and its handle is not used any more.
     Poisoned = 14,
-    /// A code from a newer plugin that this build has no name for.
+    /// A code from a newer plugin that this build has no name for: the call may or may not have been applied.
     Unrecognized = u32::MAX,
 }
 
@@ -137,6 +138,11 @@ struct Inner {
     detail: Detail,
 }
 
+impl Detail {
+    /// The field of an `outcome unknown` whose change is in place but may not survive a loss of power. Reading it back tells nothing.
+    pub const DURABILITY: &'static str = "durability";
+}
+
 macro_rules! constructors {
     ($($name:ident => $code:ident, $retryable:literal;)*) => {
         $(
@@ -161,7 +167,7 @@ impl Error {
         conflict => Conflict, false;
         busy => Busy, true;
         deadline => Deadline, true;
-        unavailable => Unavailable, true;
+        unavailable => Unavailable, false;
         outcome_unknown => OutcomeUnknown, false;
         corrupt => Corrupt, false;
         unsupported => Unsupported, false;
@@ -171,6 +177,13 @@ impl Error {
         io => Io, false;
         panicked => Panicked, false;
         poisoned => Poisoned, false;
+    }
+
+    /// The same error, retryable: for a place that knows that nothing was applied, and that it may pass later.
+    #[must_use]
+    pub fn known_not_applied(mut self) -> Self {
+        self.inner.retryable = true;
+        self
     }
 
     /// What happened.
@@ -256,13 +269,43 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl From<std::io::Error> for Error {
-    /// Permission problems become `denied`, a busy or interrupted call `busy`, all else `io`.
+    /// Permission problems become `denied`, all else `io`, a call that was interrupted or would block too: what was done by then is
+    /// not known here. A caller that knows says `busy` itself.
     fn from(error: std::io::Error) -> Self {
         use std::io::ErrorKind;
         match error.kind() {
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Self::denied(error.to_string()),
-            ErrorKind::WouldBlock | ErrorKind::Interrupted => Self::busy(error.to_string()),
             _ => Self::io(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn only_what_is_known_not_to_have_been_applied_is_retryable() {
+        for (error, retryable) in [
+            (Error::busy("x"), true),
+            (Error::deadline("x"), true),
+            (Error::unavailable("x"), false),
+            (Error::unavailable("x").known_not_applied(), true),
+            (Error::outcome_unknown("x"), false),
+            (Error::panicked("x"), false),
+        ] {
+            assert_eq!(error.retryable(), retryable, "{error}");
+        }
+        for (kind, code) in [
+            (ErrorKind::Interrupted, Code::Io),
+            (ErrorKind::WouldBlock, Code::Io),
+            (ErrorKind::TimedOut, Code::Io),
+            (ErrorKind::PermissionDenied, Code::Denied),
+        ] {
+            let error = Error::from(std::io::Error::from(kind));
+            assert_eq!((error.code(), error.retryable()), (code, false), "{kind}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What can be asked of a collection. The meaning of each operator is the table in [`crate::eval`].
 
 use crate::collection::CollectionId;
+use crate::error::{Error, Result};
 use crate::row::Row;
 use crate::value::{Key, Value};
 
@@ -217,4 +218,23 @@ pub struct Page {
     /// Records of the collection that could not be compared because they cannot be read. Reported on a query's first page
     /// (`after` absent).
     pub unreadable: Vec<Unreadable>,
+}
+
+impl Page {
+    /// The first row.
+    ///
+    /// # Errors
+    /// `corrupt` if there is none, but records that cannot be read: what was asked for may be one of them, and a failure is never
+    /// reported as absence.
+    pub fn into_first(self) -> Result<Option<Row>> {
+        match (self.rows.into_iter().next(), &self.unreadable[..]) {
+            (Some(row), _) => Ok(Some(row)),
+            (None, []) => Ok(None),
+            (None, [first, ..]) => {
+                let count = self.unreadable.len();
+                let message = format!("nothing readable was found, but {count} records cannot be read; repair or remove them");
+                Err(Error::corrupt(message).key(first.key.clone()))
+            }
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! The reference model: a backend too simple to be wrong, for tests to compare engines with.
 //!
-//! It shares with the engines only the evaluator and the pure change function. A batch works on a copy of everything; every lookup
+//! It shares with the engines only the evaluator and pure functions on a row or key. A batch works on a copy of everything; every lookup
 //! is a scan.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use crate::mutation::{Mutation, Outcome};
 use crate::query::{Page, Query};
 use crate::row::{Row, RowView};
 use crate::value::{Key, KeyRef, Kind};
-use crate::{change, eval, record};
+use crate::{change, engine, eval, record};
 
 type Records = BTreeMap<(u32, Key), Row>;
 
@@ -71,7 +71,7 @@ impl Reference {
     fn store(&self, records: &mut Records, id: CollectionId, row: Row) -> Result<Row> {
         let collection = self.catalog.get(id)?;
         row.view(collection)?.validate()?;
-        let row = record::folded(&row.view(collection)?)?.unwrap_or(row);
+        let row = record::as_stored(collection, &row)?.into_owned();
         let new = row.view(collection)?;
         let key = new.key().to_key();
         let old = records.get(&(id.0, key.clone()));
@@ -96,6 +96,9 @@ impl Reference {
     fn apply_one(&self, records: &mut Records, mutation: &Mutation) -> Result<Outcome> {
         let id = mutation.collection();
         let collection = self.catalog.get(id)?.as_ref();
+        if let Mutation::Update { key, .. } | Mutation::Delete { key, .. } | Mutation::Expect { key, .. } = mutation {
+            engine::check_key(collection, key.as_ref())?;
+        }
         match mutation {
             Mutation::Insert { row, .. } => {
                 let key = row.view(collection)?.key().to_key();
@@ -150,7 +153,8 @@ impl Reference {
                 Ok(Outcome::Deleted(keys.len() as u64))
             }
             Mutation::Expect { key, row, .. } => {
-                let equal = match (records.get(&(id.0, key.clone())), row) {
+                let row = row.as_ref().map(|row| record::as_stored(collection, row)).transpose()?;
+                let equal = match (records.get(&(id.0, key.clone())), &row) {
                     (None, None) => true,
                     (Some(a), Some(b)) => eval::same_rows(&a.view(collection)?, &b.view(collection)?),
                     _ => false,
@@ -174,7 +178,7 @@ impl Backend for Reference {
 
     fn get(&self, cx: &Context<'_>, collection: CollectionId, key: KeyRef<'_>) -> Result<Option<Row>> {
         self.check(cx)?;
-        self.catalog.get(collection)?;
+        engine::check_key(self.catalog.get(collection)?, key)?;
         Ok(self.state().0.get(&(collection.0, key.to_key())).cloned())
     }
 

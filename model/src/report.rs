@@ -1,9 +1,11 @@
 //! What a backend tells about itself, and the maintenance it can be asked for.
 
+use std::fmt;
+
 use crate::value::{Key, Value};
 
 /// A piece of maintenance.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Task {
     /// Read everything and report what is unreadable, duplicated or inconsistent. Changes nothing.
@@ -17,6 +19,23 @@ pub enum Task {
         /// The file to create.
         to: String,
     },
+    /// Encrypt what is stored under another password. Without one, store it unencrypted.
+    Rekey {
+        /// The new password. It is in no message and no `Debug`.
+        password: Option<String>,
+    },
+}
+
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Verify => f.write_str("Verify"),
+            Self::Vacuum => f.write_str("Vacuum"),
+            Self::Checkpoint => f.write_str("Checkpoint"),
+            Self::Backup { to } => f.debug_struct("Backup").field("to", to).finish(),
+            Self::Rekey { .. } => f.debug_struct("Rekey").finish_non_exhaustive(),
+        }
+    }
 }
 
 /// Something wrong that a backend found in stored data and left as it is.
@@ -57,5 +76,17 @@ impl Report {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.entries.iter().find(|(n, _)| n == name).map(|(_, v)| v)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_password_is_not_shown() {
+        let shown = format!("{:?}", Task::Rekey { password: Some("hunter2".to_owned()) });
+        assert_eq!(shown, "Rekey { .. }");
+        assert_eq!(format!("{:?}", Task::Backup { to: "x".to_owned() }), "Backup { to: \"x\" }");
     }
 }

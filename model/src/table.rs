@@ -1,23 +1,27 @@
 //! An indexed in-memory table: what the memory and JSON backends hold, and a good start for a vendor's engine.
 
 mod database;
+mod index;
+mod record;
 mod tables;
 
 pub use database::Database;
+pub use record::Record;
 pub use tables::{Tables, Undo};
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::collection::{Collection, Index};
-use crate::engine::Pager;
+use crate::engine::{self, Pager};
 use crate::error::{Error, Result};
 use crate::eval;
 use crate::query::{Op, Page, Query};
 use crate::report::Problem;
 use crate::row::{Row, RowView};
 use crate::value::{Key, KeyRef, Value, ValueRef, check};
+use index::FieldIndex;
 
 /// The records of one collection, by key and by the fields it indexes.
 #[derive(Debug)]
@@ -26,21 +30,8 @@ pub struct Table {
     records: BTreeMap<Key, Record>,
     indexes: Vec<FieldIndex>,
     unreadable: usize,
-}
-
-/// A stored record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Record {
-    /// One that can be read.
-    Row(Row),
-    /// One that cannot, and why. It is answered `corrupt`, and nothing replaces it.
-    Unreadable(String),
-}
-
-#[derive(Debug)]
-struct FieldIndex {
-    field: usize,
-    keys: HashMap<Box<[u8]>, BTreeSet<Key>>,
+    // What could be read of stored records that stand under no key.
+    strays: Vec<Vec<(usize, Value)>>,
 }
 
 impl Table {
@@ -48,8 +39,8 @@ impl Table {
     #[must_use]
     pub fn new(collection: Arc<Collection>) -> Self {
         let indexed = collection.fields.iter().enumerate().filter(|(_, f)| f.index != Index::None);
-        let indexes = indexed.map(|(field, _)| FieldIndex { field, keys: HashMap::new() }).collect();
-        Self { collection, records: BTreeMap::new(), indexes, unreadable: 0 }
+        let indexes = indexed.map(|(field, _)| FieldIndex::new(field)).collect();
+        Self { collection, records: BTreeMap::new(), indexes, unreadable: 0, strays: Vec::new() }
     }
 
     /// The collection whose records these are.
@@ -78,12 +69,13 @@ impl Table {
     /// The record with this key.
     ///
     /// # Errors
-    /// `corrupt` if it cannot be read.
+    /// `corrupt` if it cannot be read, `invalid` for a key of another kind than the collection's.
     pub fn get(&self, key: &Key) -> Result<Option<&Row>> {
+        engine::check_key(&self.collection, key.as_ref())?;
         match self.records.get(key) {
             None => Ok(None),
             Some(Record::Row(row)) => Ok(Some(row)),
-            Some(Record::Unreadable(why)) => Err(self.corrupt(key, why)),
+            Some(Record::Unreadable { why, .. }) => Err(self.corrupt(key, why)),
         }
     }
 
@@ -95,20 +87,43 @@ impl Table {
     /// The record with this value in a field; of several the one with the lowest key.
     ///
     /// # Errors
-    /// `invalid` if there is no such field, or the value is nil or of a kind that the field is not compared with.
+    /// `corrupt` if that one cannot be read otherwise. `invalid` if there is no such field, or the value is nil or of a kind that the
+    /// field is not compared with.
     pub fn get_by(&self, field: usize, value: ValueRef<'_>) -> Result<Option<&Row>> {
         let described = self.collection.at(field)?;
-        // An index holds values of its field's kind: bytes of another kind could be the same by chance.
         let fits = !value.is_nil() && check(value, described.kind, &described.name).is_ok();
-        match fits.then(|| self.keys_with(field, value)).flatten() {
-            Some(keys) => Ok(keys.and_then(BTreeSet::first).and_then(|key| self.row(key))),
+        let key = match fits.then(|| self.keys_with(field, value)).flatten() {
+            Some(keys) => keys.and_then(BTreeSet::first),
             None => {
                 let condition = crate::Condition::new(field, Op::Eq, value.to_value());
                 eval::check_conditions(&self.collection, std::slice::from_ref(&condition))?;
-                let found = self.rows().find(|(_, _, view)| eval::matches(view, std::slice::from_ref(&condition)));
-                Ok(found.map(|(_, row, _)| row))
+                self.scan(field, value).next()
             }
+        };
+        match key {
+            Some(key) => self.get(key),
+            None => self.check_strays(field, value).map(|()| None),
         }
+    }
+
+    /// The keys of the records with this value, from lowest to highest, without an index.
+    fn scan(&self, field: usize, value: ValueRef<'_>) -> impl Iterator<Item = &Key> {
+        self.records.iter().filter(move |(_, record)| record.has(&self.collection, field, value)).map(|(key, _)| key)
+    }
+
+    /// `corrupt` if a record that stands under no key has this value.
+    fn check_strays(&self, field: usize, value: ValueRef<'_>) -> Result<()> {
+        if !self.strays.iter().any(|values| record::holds(values, field, value)) {
+            return Ok(());
+        }
+        let (name, field) = (&self.collection.name, &self.collection.at(field)?.name);
+        let message = format!("a stored record of {name} that has no usable key has this {field}; verify names it");
+        Err(Error::corrupt(message).collection(name).field(field))
+    }
+
+    /// Takes note of stored records that stand under no key: what could be read of each. Their unique values are taken.
+    pub fn set_strays(&mut self, strays: Vec<Vec<(usize, Value)>>) {
+        self.strays = strays;
     }
 
     fn row(&self, key: &Key) -> Option<&Row> {
@@ -122,14 +137,16 @@ impl Table {
     fn rows(&self) -> impl Iterator<Item = (&Key, &Row, RowView<'_>)> {
         self.records.iter().filter_map(|(key, record)| match record {
             Record::Row(row) => row.view(&self.collection).ok().map(|view| (key, row, view)),
-            Record::Unreadable(_) => None,
+            Record::Unreadable { .. } => None,
         })
     }
 
-    /// The keys of the records with this value, from an index; `None` if the field has none.
+    /// The keys of the records with this value, from an index; `None` if the field has none or the value is of
+    /// another kind.
     fn keys_with(&self, field: usize, value: ValueRef<'_>) -> Option<Option<&BTreeSet<Key>>> {
-        let index = self.indexes.iter().find(|i| i.field == field)?;
-        Some(index_bytes(value, |bytes| index.keys.get(bytes)).flatten())
+        // Bytes of another kind could be the same by chance.
+        let fits = self.collection.fields.get(field).is_some_and(|f| value.kind() == Some(f.kind));
+        self.indexes.iter().find(|i| fits && i.field == field).map(|index| index.get(value))
     }
 
     /// A page of a checked query.
@@ -141,7 +158,7 @@ impl Table {
         let mut pager = Pager::new(query, max_bytes);
         if self.unreadable > 0 {
             for (key, record) in &self.records {
-                if let Record::Unreadable(why) = record {
+                if let Record::Unreadable { why, .. } = record {
                     pager.unreadable(key.clone(), why.clone());
                 }
             }
@@ -184,7 +201,7 @@ impl Table {
                     let range = self.records.range((Bound::Excluded(&after.key), Bound::Unbounded));
                     Box::new(range.filter_map(|(key, record)| match record {
                         Record::Row(row) => row.view(&self.collection).ok().map(|view| (key, row, view)),
-                        Record::Unreadable(_) => None,
+                        Record::Unreadable { .. } => None,
                     }))
                 }
                 _ => Box::new(self.rows()),
@@ -214,15 +231,18 @@ impl Table {
         })
     }
 
-    /// A record other than `except` that has this value in the field.
-    #[must_use]
-    pub fn holder(&self, field: usize, value: ValueRef<'_>, except: &Key) -> Option<Key> {
-        match self.keys_with(field, value) {
-            Some(keys) => keys?.iter().find(|key| *key != except).cloned(),
-            None => {
-                let found = self.rows().find(|(key, _, view)| *key != except && eval::same(view.at(field), value));
-                found.map(|(key, _, _)| key.clone())
-            }
+    /// A record other than `except` that has this value in the field, be it readable or not.
+    ///
+    /// # Errors
+    /// `corrupt` if the only one stands under no key.
+    pub fn holder(&self, field: usize, value: ValueRef<'_>, except: &Key) -> Result<Option<Key>> {
+        let found = match self.keys_with(field, value) {
+            Some(keys) => keys.and_then(|keys| keys.iter().find(|key| *key != except)),
+            None => self.scan(field, value).find(|key| *key != except),
+        };
+        match found {
+            Some(key) => Ok(Some(key.clone())),
+            None => self.check_strays(field, value).map(|()| None),
         }
     }
 
@@ -239,11 +259,11 @@ impl Table {
     pub fn replace(&mut self, key: &Key, record: Option<Record>) -> Option<Record> {
         let old = self.records.remove(key);
         if let Some(old) = &old {
-            self.unreadable -= usize::from(matches!(old, Record::Unreadable(_)));
+            self.unreadable -= usize::from(matches!(old, Record::Unreadable { .. }));
             self.index(key, old, false);
         }
         if let Some(record) = record {
-            self.unreadable += usize::from(matches!(record, Record::Unreadable(_)));
+            self.unreadable += usize::from(matches!(record, Record::Unreadable { .. }));
             self.index(key, &record, true);
             self.records.insert(key.clone(), record);
         }
@@ -251,23 +271,17 @@ impl Table {
     }
 
     fn index(&mut self, key: &Key, record: &Record, add: bool) {
-        let Record::Row(row) = record else { return };
-        let collection = Arc::clone(&self.collection);
-        let Ok(view) = row.view(&collection) else { return };
-        for index in &mut self.indexes {
-            index_bytes(view.at(index.field), |bytes| {
-                if add {
-                    match index.keys.get_mut(bytes) {
-                        Some(keys) => drop(keys.insert(key.clone())),
-                        None => drop(index.keys.insert(bytes.into(), BTreeSet::from([key.clone()]))),
-                    }
-                } else if let Some(keys) = index.keys.get_mut(bytes) {
-                    keys.remove(key);
-                    if keys.is_empty() {
-                        index.keys.remove(bytes);
-                    }
+        let note = |index: &mut FieldIndex, value| if add { index.add(value, key) } else { index.remove(value, key) };
+        match record {
+            Record::Row(row) => {
+                let Ok(view) = row.view(&self.collection) else { return };
+                self.indexes.iter_mut().for_each(|index| note(index, view.at(index.field)));
+            }
+            Record::Unreadable { values, .. } => {
+                for (field, value) in values {
+                    self.indexes.iter_mut().filter(|i| i.field == *field).for_each(|index| note(index, value.as_ref()));
                 }
-            });
+            }
         }
     }
 
@@ -277,22 +291,22 @@ impl Table {
         let problem =
             |key: &Key, message: String| Problem { collection: self.collection.name.clone(), key: Some(key.clone()), message };
         let unreadable = self.records.iter().filter_map(|(key, record)| match record {
-            Record::Unreadable(why) => Some(problem(key, format!("unreadable: {why}"))),
+            Record::Unreadable { why, .. } => Some(problem(key, format!("unreadable: {why}"))),
             Record::Row(_) => None,
         });
         let mut problems: Vec<_> = unreadable.collect();
         for index in &self.indexes {
             let field = &self.collection.fields[index.field];
             let Index::Unique { except } = &field.index else { continue };
-            for keys in index.keys.values().filter(|keys| keys.len() > 1) {
+            let excepted = |key: &Key| {
+                let is = |e: &Value| self.records.get(key).is_some_and(|r| r.has(&self.collection, index.field, e.as_ref()));
+                except.iter().any(is)
+            };
+            for keys in index.shared() {
                 let mut keys = keys.iter();
-                let Some(first) = keys.next() else { continue };
-                let Some(row) = self.row(first).and_then(|r| r.view(&self.collection).ok()) else { continue };
-                if !except.iter().map(Value::as_ref).any(|e| eval::same(e, row.at(index.field))) {
-                    problems.extend(
-                        keys.map(|key| problem(key, format!("{} is the same as that of {first}, which wins", field.name))),
-                    );
-                }
+                let Some(first) = keys.next().filter(|first| !excepted(first)) else { continue };
+                problems
+                    .extend(keys.map(|key| problem(key, format!("{} is the same as that of {first}, which wins", field.name))));
             }
         }
         problems.sort_by(|a, b| a.key.cmp(&b.key));
@@ -300,47 +314,5 @@ impl Table {
     }
 }
 
-/// The bytes under which an index holds a value; nothing for nil and json.
-fn index_bytes<T>(value: ValueRef<'_>, use_it: impl FnOnce(&[u8]) -> T) -> Option<T> {
-    match value {
-        ValueRef::Nil | ValueRef::Json(_) => None,
-        ValueRef::Bool(v) => Some(use_it(&[u8::from(v)])),
-        ValueRef::Int(v) => Some(use_it(&v.to_ne_bytes())),
-        // Adding zero turns -0.0 into 0.0, which equals it.
-        ValueRef::Real(v) => Some(use_it(&(v + 0.0).to_ne_bytes())),
-        ValueRef::Text(v) => Some(use_it(v.as_bytes())),
-        ValueRef::Blob(v) => Some(use_it(v)),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::Code;
-    use crate::value::Kind;
-
-    #[test]
-    fn a_value_of_another_kind_is_not_found_by_its_bytes() {
-        let unique = |name: &str, kind| {
-            Collection::new("c", 1, "id", Kind::Int).field_with(name, kind, Value::Nil, Index::Unique { except: Vec::new() })
-        };
-        let table = |collection: Collection, value: Value| {
-            let collection = Arc::new(collection);
-            let name = collection.fields[1].name.clone();
-            let row = Row::builder(&collection).set("id", 1).and_then(|b| b.set(&name, value)).expect("a row").build();
-            let mut table = Table::new(Arc::clone(&collection));
-            table.replace(&Key::Int(1), Some(Record::Row(row)));
-            table
-        };
-        let texts = table(unique("t", Kind::Text), "abcdefgh".into());
-        assert!(texts.get_by(1, ValueRef::Text("abcdefgh")).expect("text").is_some());
-        let same_bytes = i64::from_ne_bytes(*b"abcdefgh");
-        for wrong in [ValueRef::Int(same_bytes), ValueRef::Blob(b"abcdefgh"), ValueRef::Nil] {
-            assert_eq!(texts.get_by(1, wrong).expect_err("another kind").code(), Code::Invalid, "{wrong:?}");
-        }
-        // Int and real stand for each other, so that an index of the one is passed by for the other.
-        let reals = table(unique("r", Kind::Real), 2.0.into());
-        assert!(reals.get_by(1, ValueRef::Int(2)).expect("a number").is_some());
-        assert!(reals.get_by(1, ValueRef::Real(f64::NAN)).is_err());
-    }
-}
+mod tests;

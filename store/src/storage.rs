@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use hivemind_model::{
-    Applied, Backend, Capabilities, Capability, Code, Collection, CollectionId, Context, Error, Mutation, Result,
+    Applied, Backend, Capabilities, Capability, Code, Collection, CollectionId, Context, Detail, Error, Mutation, Result,
 };
 
 use crate::oneshot::{self, Delivery};
@@ -26,8 +26,8 @@ pub trait Offload: Send + Sync {
 /// How a [`Storage`] calls its backend.
 #[derive(Clone)]
 pub struct Options {
-    /// How long one call may take, waiting in the pool's queue included. `None`: as long as the backend likes. Default: 15 s,
-    /// which is longer than the 10 s that the Python node holds a lock at most.
+    /// How long one call may take, waiting in the pool's queue included; [`Storage::prepare`] has all the time it needs. `None`: as
+    /// long as the backend likes. Default: 15 s, which is longer than the 10 s that the Python node holds a lock at most.
     pub deadline: Option<Duration>,
     /// Where calls go that may block. Default: nowhere, they run in place.
     pub offload: Option<Arc<dyn Offload>>,
@@ -105,14 +105,17 @@ impl Storage {
         &self.inner.options
     }
 
-    /// Creates, migrates or finds a collection.
+    /// Creates, migrates or finds a collection. No deadline holds here: a migration is one step, and one that were cut off each time
+    /// would leave a large store closed for good. How long a lock is waited for is the backend's own setting.
     ///
     /// # Errors
     /// The backend's; `too new` if what is stored is newer, and then nothing was touched.
     pub async fn prepare(&self, collection: Collection) -> Result<Prepared> {
         let collection = Arc::new(collection);
         let description = Arc::clone(&collection);
-        let ids = self.run(move |backend, cx| backend.prepare(cx, std::slice::from_ref(&*description))).await?;
+        let ids = self
+            .run_in(Context::unbounded(), move |backend, cx| backend.prepare(cx, std::slice::from_ref(&*description)))
+            .await?;
         let [id] = ids[..] else {
             let name = &collection.name;
             return Err(Error::invalid(format!("the backend prepared {} collections for the one {name}", ids.len())));
@@ -139,7 +142,7 @@ impl Storage {
 
     pub(crate) fn apply_in_place(&self, cx: &Context<'_>, mutations: &[Mutation]) -> Result<Applied> {
         match self.inner.backend.apply(cx, mutations) {
-            Err(error) if error.code() == Code::OutcomeUnknown => {
+            Err(error) if error.code() == Code::OutcomeUnknown && !is_about_durability(&error) => {
                 // The call's own time is probably used up by now; reading back gets the same once more.
                 let again = self.context();
                 resolve::outcomes(self, &again, mutations)
@@ -160,7 +163,14 @@ impl Storage {
         &self,
         job: impl FnOnce(&dyn Backend, &Context<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let cx = self.context();
+        self.run_in(self.context(), job).await
+    }
+
+    async fn run_in<T: Send + 'static>(
+        &self,
+        cx: Context<'static>,
+        job: impl FnOnce(&dyn Backend, &Context<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let Some(offload) = &self.inner.options.offload else { return job(&*self.inner.backend, &cx) };
         let cancel = CancelOnDrop(Arc::default());
         let flag = Arc::clone(&cancel.0);
@@ -173,7 +183,7 @@ impl Storage {
         }));
         match receiver.await {
             Delivery::Value(answer) => answer,
-            Delivery::NeverStarted => Err(Error::unavailable("the worker pool takes no more jobs")),
+            Delivery::NeverStarted => Err(Error::unavailable("the worker pool takes no more jobs").known_not_applied()),
             Delivery::Died => Err(Error::panicked("the call died before it answered; whether it was applied is not known")),
         }
     }
@@ -209,6 +219,12 @@ impl Storage {
         let all = self.inner.prepared.read().unwrap_or_else(PoisonError::into_inner);
         all.iter().find(|p| p.id == id).map(|p| Arc::clone(&p.collection))
     }
+}
+
+/// Whether a change is in place and only the disk's word for it is missing: what is read back comes from memory, and would turn the
+/// doubt into success.
+fn is_about_durability(error: &Error) -> bool {
+    error.detail().field.as_deref() == Some(Detail::DURABILITY)
 }
 
 struct CancelOnDrop(Arc<AtomicBool>);

@@ -96,7 +96,7 @@ fn a_blacklist_that_is_no_list_is_not_overwritten() {
     let set = MetadataChange { set: vec![("skill_blacklist".to_owned(), "\"abc\"".to_owned())], unset: Vec::new() };
     let client = wait(clients.set_metadata(&client, &set)).expect("metadata");
     let refused = wait(clients.blacklist(&client, Blacklist::Skill, "d"));
-    assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
+    assert!(matches!(&refused, Err(Error::Backend(e)) if e.code() == Code::Corrupt), "{refused:?}");
     let now = wait(clients.by_id(1)).expect("read").expect("client");
     assert_eq!(now.metadata.member("skill_blacklist"), Some("\"abc\""));
 }
@@ -245,6 +245,10 @@ fn a_cut_behind_the_commit_is_resolved_by_reading_back_and_never_repeated() {
     assert_eq!((wait(clients.count()), wait(clients.by_id(1)).expect("read").expect("k").label()), (Ok(1), "x"));
     cut(Cut::AfterCommit);
     assert!(wait(clients.revoke(&client)).expect("revoked").is_revoked());
+
+    cut(Cut::NotDurable);
+    let doubtful = wait(clients.add(NewClient::new("doubtful")));
+    assert!(matches!(&doubtful, Err(Error::Backend(e)) if e.code() == Code::OutcomeUnknown), "memory is no answer: {doubtful:?}");
 }
 
 #[test]

@@ -197,3 +197,19 @@ fn a_transaction_gives_up_after_its_attempts() {
     let row = wait(storage.read(move |b, cx| b.get(cx, id, KeyRef::Int(1)))).expect("read").expect("row");
     assert_eq!(row.view(&notes()).expect("view").at(2), ValueRef::Int(3), "tried three times, wrote nothing");
 }
+
+/// A migration is one step; cut off at a deadline each time, it would never end.
+#[test]
+fn preparing_a_store_has_no_deadline() {
+    let backend = Arc::new(Tracked::default());
+    let deadline = Some(Duration::from_millis(5));
+    for offload in [None, Some(Arc::new(Pool::new()) as Arc<dyn Offload>)] {
+        *backend.before_prepare.lock().expect("lock") = Some(Box::new(|| std::thread::sleep(Duration::from_millis(30))));
+        let clients = open(&backend, Options { deadline, offload, ..Options::default() });
+        let error = wait(clients.storage().run(|_, cx| {
+            std::thread::sleep(Duration::from_millis(30));
+            cx.check()
+        }));
+        assert_eq!(error.expect_err("other calls have one").code(), Code::Deadline);
+    }
+}

@@ -1,6 +1,6 @@
 //! Opening again, closing, and what a backend tells about itself.
 
-use hivemind_model::{Capability, Change, Code, Key, Mutation, Query, Task, Value};
+use hivemind_model::{Capability, Change, Code, Error, Key, Mutation, Query, Report, Task, Value};
 
 use crate::case::{Case, Checked, Failure};
 use crate::check::{ensure, equal, refused, same_lookup};
@@ -66,6 +66,16 @@ fn closed(subject: &dyn Subject) -> Checked {
     }
     if store.has(Capability::ChangeTracking) {
         refused("changes_since", Code::Unavailable, backend.changes_since(&cx(), things, Default::default()))?;
+    }
+    // What a backend leaves to the trait touches nothing and knows nothing of closing.
+    for (what, answer, left) in [
+        ("sync", backend.sync(&cx()), Ok(Report::new())),
+        ("stats", backend.stats(&cx()), Ok(Report::new())),
+        ("verify", backend.maintain(&cx(), &Task::Verify), Err(Code::Unsupported)),
+    ] {
+        if answer.as_ref().map_err(Error::code) != left.as_ref().map_err(|code| *code) {
+            refused(what, Code::Unavailable, answer)?;
+        }
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! Requests that are wrong in themselves: refused as invalid, never a panic, never a trace.
 
-use hivemind_model::{Change, Code, CollectionId, Condition, Continuation, Key, Mutation, Op, Query, Row, Value, row};
+use hivemind_model::{Change, Code, CollectionId, Condition, Continuation, Key, Mutation, Op, Query, Row, Value, eval, row};
 
-use crate::case::{Case, Checked, Failure};
+use crate::case::{Case, Checked};
 use crate::check::{equal, refused};
 use crate::fixture::{Store, field, json};
 use crate::subject::Subject;
@@ -13,7 +13,8 @@ pub(super) const CASES: &[Case] = &[
     Case::new("malformed::collections", "Mutations of a collection that was not prepared are invalid.", collections),
     Case::new("malformed::conditions", "Conditions that do not fit their field are invalid wherever they stand.", conditions),
     Case::new("malformed::orders", "Orders and continuations that do not fit are invalid.", orders),
-    Case::new("malformed::keys_of_another_kind", "A mutation under a key of the other kind touches nothing.", other_keys),
+    Case::new("malformed::keys_of_another_kind", "A mutation under a key of the other kind is invalid.", other_keys),
+    Case::new("malformed::long_pattern", "A pattern of more than 64 KiB is invalid, one of 64 KiB is not.", long_pattern),
     Case::new("malformed::deep_json", "JSON nested without end is invalid, not the end of the stack.", deep_json),
 ];
 
@@ -197,13 +198,28 @@ fn other_keys(subject: &dyn Subject) -> Checked {
         Mutation::Expect { collection, key, row: None },
     ] {
         let what = format!("{mutation:?}");
-        match store.apply(&[mutation]) {
-            Ok(_) => {}
-            Err(e) if matches!(e.code(), Code::Invalid | Code::NotFound) => {}
-            Err(e) => return Err(Failure::wrong(format!("{what}: expected invalid, not found or no effect, found {e}"))),
-        }
+        refused(&what, Code::Invalid, store.apply(&[mutation]))?;
     }
     equal("n of the record", &Value::Int(1), &store.value(1, field::N)?)
+}
+
+fn long_pattern(subject: &dyn Subject) -> Checked {
+    let store = Store::fresh(subject)?;
+    store.one(store.insert(1, &[("t", "text".into()), ("j", json(r#"{"m": "text"}"#))])?)?;
+    let like = |length: usize| {
+        let pattern = Value::from("%".repeat(length));
+        [Condition::new(field::T, Op::Like, pattern.clone()), Condition::new(field::J, Op::Like, pattern).on_member("m")]
+    };
+    for condition in like(eval::MAX_PATTERN) {
+        equal("count with the longest pattern", &1, &store.count(&Query::all(store.things).filter(condition))?)?;
+    }
+    for condition in like(eval::MAX_PATTERN + 1) {
+        let query = Query::all(store.things).filter(condition);
+        refused("find with a longer pattern", Code::Invalid, store.find(&query, usize::MAX))?;
+        refused("count with a longer pattern", Code::Invalid, store.count(&query))?;
+        refused("DeleteWhere with a longer pattern", Code::Invalid, store.apply(&[Mutation::DeleteWhere { query }]))?;
+    }
+    equal("the keys", &vec![1], &store.every_id()?)
 }
 
 fn deep_json(subject: &dyn Subject) -> Checked {

@@ -30,6 +30,11 @@ pub(super) const CASES: &[Case] = &[
         "Expect compares by canonical value: JSON objects unordered, numbers by value, -0.0 as 0.0.",
         expect_canonical,
     ),
+    Case::new(
+        "mutate::expect_as_put",
+        "Expect holds for the very row that was put, with nil, null or no object in the extras field too.",
+        expect_as_put,
+    ),
     Case::new("mutate::no_mutations", "A batch of no mutations succeeds with no outcomes.", no_mutations),
     Case::new("mutate::text_keys", "Every mutation works on text keys.", text_keys),
 ];
@@ -186,6 +191,22 @@ fn expect_canonical(subject: &dyn Subject) -> Checked {
         refused(&format!("expect {text}"), Code::Conflict, store.apply(&[store.expect(1, Some(row))]))?;
     }
     Ok(())
+}
+
+fn expect_as_put(subject: &dyn Subject) -> Checked {
+    let store = Store::fresh(subject)?;
+    let (collection, key) = (store.notes, Key::from("a"));
+    for meta in [Value::Nil, json("null"), json("[1]"), json("{}"), json(r#"{"a": null}"#)] {
+        let row = store.note_row("a", &[("meta", meta.clone())])?;
+        let expect = Mutation::Expect { collection, key: key.clone(), row: Some(row.clone()) };
+        store.one(Mutation::Put { collection, row })?;
+        equal(&format!("expect of what was put with {meta:?}"), &Outcome::Expected, &store.one(expect)?)?;
+    }
+    let other = store.note_row("a", &[("meta", json(r#"{"a": 1}"#))])?;
+    refused("expect of another", Code::Conflict, store.apply(&[Mutation::Expect { collection, key, row: Some(other) }]))?;
+    store.one(store.put(1, &[("j", json("null"))])?)?;
+    let row = store.thing_row(1, &[("j", json("null"))])?;
+    equal("expect of null", &Outcome::Expected, &store.one(store.expect(1, Some(row)))?)
 }
 
 fn no_mutations(subject: &dyn Subject) -> Checked {

@@ -20,6 +20,12 @@ pub(super) const CASES: &[Case] = &[
         .forbids(&[Capability::ChangeTracking]),
     Case::new("negative::no_backup", "Without online backup a backup is unsupported and makes no file.", no_backup)
         .forbids(&[Capability::OnlineBackup]),
+    Case::new(
+        "negative::no_rekey",
+        "Without encryption another password is unsupported, and the refusal does not show it.",
+        no_rekey,
+    )
+    .forbids(&[Capability::Encryption]),
     Case::new("negative::no_durability", "A store that is not durable opens again, empty.", no_durability)
         .forbids(&[Capability::Durable]),
     Case::new("declared::backup", "A backup makes the file, refuses one that exists, and disturbs nothing.", backup)
@@ -98,6 +104,16 @@ fn backup(subject: &dyn Subject) -> Checked {
     equal("the size of the backup after the refusal", &size, &later)?;
     store.fill([101])?;
     equal("how many records", &101, &store.count(&Query::all(store.things))?)
+}
+
+fn no_rekey(subject: &dyn Subject) -> Checked {
+    let store = Store::fresh(subject)?;
+    store.fill([1])?;
+    for password in [Some("hunter2".to_owned()), None] {
+        let error = refused("a rekey", Code::Unsupported, store.backend.maintain(&cx(), &Task::Rekey { password }))?;
+        ensure(!error.message().contains("hunter2"), || "the refusal of a rekey: found the password in it".to_owned())?;
+    }
+    equal("the keys", &vec![1], &store.every_id()?)
 }
 
 fn no_durability(subject: &dyn Subject) -> Checked {

@@ -28,6 +28,11 @@ pub(super) const CASES: &[Case] = &[
     Case::new("prepare::primary", "The primary collection, with retired columns and legacy names, works as any other.", primary)
         .requires(&[Capability::Unique]),
     Case::new(
+        "prepare::one_primary",
+        "A second primary collection is invalid, together with the first or after it.",
+        one_primary,
+    ),
+    Case::new(
         "prepare::added_field",
         "A field added at the end of a newer description has its default in records stored before it.",
         added_field,
@@ -165,6 +170,22 @@ fn primary(subject: &dyn Subject) -> Checked {
     let expected: Vec<Value> =
         vec![1.into(), "first".into(), "Küche".into(), false.into(), (-1.0).into(), json("[]"), json("{}")];
     equal("the client's values", &expected, &values(&collection, &found)?)?;
+    backend.close(&cx())?;
+    Ok(())
+}
+
+fn one_primary(subject: &dyn Subject) -> Checked {
+    let instance = subject.fresh()?;
+    let backend = instance.open()?;
+    let [first, second] = ["first", "second"].map(|name| {
+        let mut collection = Collection::new(name, 1, "id", Kind::Int);
+        collection.primary = true;
+        collection
+    });
+    refused("prepare of two at once", Code::Invalid, backend.prepare(&cx(), &[first.clone(), second.clone()]))?;
+    one_id(&*backend, &first)?;
+    refused("prepare of a second", Code::Invalid, backend.prepare(&cx(), &[second]))?;
+    one_id(&*backend, &first)?;
     backend.close(&cx())?;
     Ok(())
 }

@@ -9,6 +9,7 @@ use crate::fixture::{Handle, Store, cx, field, int_key, json};
 use crate::subject::{Instance, Plant, Subject};
 
 const DURABLE: &[Capability] = &[Capability::Durable];
+const UNIQUE: &[Capability] = &[Capability::Durable, Capability::Unique];
 
 pub(super) const CASES: &[Case] = &[
     Case::new("unreadable::get", "A record that cannot be read is corrupt, not absent; its neighbours are fine.", get)
@@ -17,6 +18,15 @@ pub(super) const CASES: &[Case] = &[
     Case::new("unreadable::not_overwritten", "No mutation overwrites or removes it.", not_overwritten).requires(DURABLE),
     Case::new("unreadable::conditions", "Conditions on its readable fields do not make it a match.", conditions)
         .requires(DURABLE),
+    Case::new(
+        "unreadable::get_by",
+        "Its unique value is corrupt, not absent. Of a value that nobody has, an engine that cannot tell may say so too.",
+        get_by,
+    )
+    .requires(UNIQUE),
+    Case::new("unreadable::its_values_are_taken", "Its unique value is not given to another record.", its_values_are_taken)
+        .requires(UNIQUE),
+    Case::new("unreadable::counted", "count leaves it out.", counted).requires(DURABLE),
     Case::new("unreadable::its_key_is_taken", "Its key is not assigned again.", its_key_is_taken).requires(DURABLE),
     Case::new("unreadable::verified", "verify names it.", verified).requires(DURABLE),
     Case::new("unknown::folded", "An unknown stored name is folded into the extras field and survives writes.", folded)
@@ -137,6 +147,59 @@ fn conditions(subject: &dyn Subject) -> Checked {
     ] {
         let what = format!("{condition:?}");
         equal(&what, &vec![1, 3], &store.ids(&Query::all(store.things).filter(condition))?)?;
+    }
+    Ok(())
+}
+
+fn get_by(subject: &dyn Subject) -> Checked {
+    let store = with_broken(subject, 2)?;
+    let by = |code: &str| store.backend.get_by(&cx(), store.things, field::CODE, Value::from(code).as_ref());
+    refused("get_by of its value", Code::Corrupt, by("code 2"))?;
+    for id in [1, 3] {
+        let code = format!("code {id}");
+        let expected = store.thing_row(id, &[("n", id.into()), ("t", "text".into()), ("code", code.as_str().into())])?;
+        same_lookup(&format!("get_by of {code:?}"), &store.thing, Some(&expected), by(&code)?.as_ref())?;
+    }
+    match by("code 4") {
+        Ok(None) => Ok(()),
+        Err(e) if e.code() == Code::Corrupt => Ok(()),
+        other => Err(Failure::wrong(format!("get_by of a value that nobody has: expected nothing or corrupt, found {other:?}"))),
+    }
+}
+
+fn its_values_are_taken(subject: &dyn Subject) -> Checked {
+    let store = with_broken(subject, 2)?;
+    let taken = [("code", Value::from("code 2"))];
+    for (what, mutation) in [
+        ("insert", store.insert(9, &taken)?),
+        ("insert next", store.insert_next(&taken)?),
+        ("put", store.put(9, &taken)?),
+        ("put over a record", store.put(1, &taken)?),
+        ("update", store.update(1, vec![Change::set(field::CODE, "code 2")], Vec::new())),
+    ] {
+        match store.apply(&[mutation]) {
+            Err(e) if matches!(e.code(), Code::Conflict | Code::Corrupt) => {}
+            other => return Err(Failure::wrong(format!("{what}: expected conflict or corrupt, found {other:?}"))),
+        }
+    }
+    store.one(store.insert(9, &[("code", "code 9".into())])?)?;
+    equal("the keys", &vec![1, 3, 9], &store.every_id()?)?;
+    // Once it can be read again nobody else has its value.
+    let store = planted(store, 2, "n", "2")?;
+    readable(&store, 2)?;
+    let found = store.backend.get_by(&cx(), store.things, field::CODE, Value::from("code 2").as_ref())?;
+    same_lookup("get_by of its value", &store.thing, store.get(2)?.as_ref(), found.as_ref())
+}
+
+fn counted(subject: &dyn Subject) -> Checked {
+    let store = with_broken(subject, 2)?;
+    let all = || Query::all(store.things);
+    for (what, query, expected) in [
+        ("all", all(), 2),
+        ("all behind an offset", all().offset(1), 1),
+        ("a condition", all().filter(Condition::new(field::T, Op::Eq, "text")), 2),
+    ] {
+        equal(&format!("count of {what}"), &expected, &store.count(&query)?)?;
     }
     Ok(())
 }

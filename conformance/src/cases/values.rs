@@ -1,7 +1,7 @@
 //! Values come back as they were stored.
 
 use hivemind_model::json::{Json, parse};
-use hivemind_model::{Capability, Collection, CollectionId, Key, Kind, Mutation, Query, Value};
+use hivemind_model::{Capability, Change, Collection, CollectionId, Condition, Key, Kind, Mutation, Op, Query, Value};
 
 use crate::case::{Case, Checked, Failure};
 use crate::check::{ensure, equal, same_lookup};
@@ -22,6 +22,8 @@ pub(super) const CASES: &[Case] = &[
     Case::new("values::blobs", "Blobs come back byte for byte, and are not texts.", blobs),
     Case::new("values::json", "JSON comes back with the same meaning, members of repeated spelling included.", json_values),
     Case::new("values::json_numbers", "Numbers in JSON keep their spelling: no rounding, no shortening.", json_numbers),
+    Case::new("values::json_null", "null in a json field is nil; inside of a document it is null.", json_null),
+    Case::new("values::half_surrogates", "Halves of surrogate pairs in JSON stay what they are, and apart.", half_surrogates),
     Case::new("values::a_mebibyte", "A text, a blob and a JSON string of 1 MiB come back whole.", a_mebibyte),
     Case::new("values::defaults", "A row built without a field has the field's default; nil can be stored over it.", defaults),
     Case::new("values::short_rows", "A row shorter than its collection has nil in the fields it lacks.", short_rows),
@@ -225,6 +227,40 @@ fn short_rows(subject: &dyn Subject) -> Checked {
 fn prepared(store: &Handle, collection: &Collection) -> Checked<CollectionId> {
     let ids = store.backend.prepare(&cx(), std::slice::from_ref(collection))?;
     ids.first().copied().ok_or_else(|| Failure::wrong("prepare: expected an id, found none"))
+}
+
+fn json_null(subject: &dyn Subject) -> Checked {
+    let store = Store::fresh(subject)?;
+    store.one(store.insert(1, &[("j", json("null"))])?)?;
+    store.one(store.insert(2, &[("j", json("[null]"))])?)?;
+    store.one(store.insert(3, &[("j", json("[1]"))])?)?;
+    store.one(store.update(3, vec![Change::set(field::J, json(" null\n"))], Vec::new()))?;
+    for id in [1, 3] {
+        equal(&format!("j of thing {id}"), &Value::Nil, &store.value(id, field::J)?)?;
+    }
+    let ids = |condition| store.ids(&Query::all(store.things).filter(condition));
+    equal("is_null", &vec![1, 3], &ids(Condition::is_null(field::J))?)?;
+    equal("not_null", &vec![2], &ids(Condition::with_operands(field::J, Op::NotNull, Vec::new()))?)
+}
+
+fn half_surrogates(subject: &dyn Subject) -> Checked {
+    let store = Store::fresh(subject)?;
+    let document = r#"{"\ud800": 1, "\ud801": ["\udc00", "\ufffd"]}"#;
+    store.one(store.insert(1, &[("j", json(document))])?)?;
+    let expected = store.thing_row(1, &[("j", json(document))])?;
+    same_lookup("the record", &store.thing, Some(&expected), store.get(1)?.as_ref())?;
+    let ids = |text: &str| store.ids(&Query::all(store.things).filter(Condition::new(field::J, Op::Eq, json(text))));
+    equal("eq in another order", &vec![1], &ids(r#"{"\uD801": ["\udc00", "\ufffd"], "\ud800": 1}"#)?)?;
+    for other in [
+        r#"{"\ud802": 1, "\ud801": ["\udc00", "\ufffd"]}"#,
+        r#"{"\ud800": 1, "\ud801": ["\udc01", "\ufffd"]}"#,
+        r#"{"\ud800": 1, "\ud801": ["\ufffd", "\ufffd"]}"#,
+    ] {
+        equal(&format!("eq {other}"), &Vec::<i64>::new(), &ids(other)?)?;
+    }
+    let update = vec![Change::JsonUnset { field: field::J, name: "\u{fffd}".to_owned() }];
+    store.one(store.update(1, update, Vec::new()))?;
+    same_lookup("the record after removing another name", &store.thing, Some(&expected), store.get(1)?.as_ref())
 }
 
 fn key_in_the_middle(subject: &dyn Subject) -> Checked {

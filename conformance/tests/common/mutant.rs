@@ -1,5 +1,6 @@
 //! Broken backends: a sound one behind a wrapper that breaks one thing.
 
+mod fault;
 mod query;
 mod write;
 
@@ -10,102 +11,11 @@ use std::sync::{Arc, Mutex};
 use hivemind_conformance::{Instance, Plant, Subject};
 use hivemind_model::{
     Applied, Backend, Capabilities, Capability, Changes, Code, Collection, CollectionId, Context, Error, Index, Key, KeyRef,
-    Lookup, Mutation, Page, Query, Report, Result, Row, Task, Token, Value, ValueRef,
+    Kind, Lookup, Mutation, Page, Query, Report, Result, Row, Task, Token, Value, ValueRef,
 };
 
 use super::shelf::{Faults, Shelf};
-
-/// What is broken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Fault {
-    // Batches and mutations.
-    NotRolledBack,
-    LaterMutationsBlind,
-    InsertReplaces,
-    PutMerges,
-    UpdateOfAbsentSucceeds,
-    DeleteOfAbsentFails,
-    DeleteCountsWrong,
-    UpdateRewritesOldRow,
-    WhenIgnored,
-    WhenCheckedBefore,
-    ExpectIgnored,
-    ExpectComparesBytes,
-    DeleteWhereIgnoresLimit,
-    DeleteWhereIgnoresOrder,
-    InsertNextCounts,
-    InsertNextReadsBefore,
-    InsertNextBurnsKeys,
-    IncrementWraps,
-    ErrorNamesNoMutation,
-    ConflictIsRetryable,
-    // Unique fields.
-    UniqueNotEnforced,
-    ExceptionIgnored,
-    NilIsUnique,
-    // Values.
-    TextCutAtNul,
-    TextTrimmed,
-    TextNormalised,
-    EmptyTextIsNil,
-    LongTextCut,
-    IntsThroughDoubles,
-    RealsRounded,
-    JsonNumbersRounded,
-    JsonUnchecked,
-    // Queries.
-    NeMatchesNil,
-    InMatchesNil,
-    EmptyInMatchesAll,
-    LikeFoldsCase,
-    LikeIgnoresEscape,
-    ZeroHasASign,
-    IntsComparedAsDoubles,
-    JsonComparedAsText,
-    ContainsFindsText,
-    AbsentMemberIsNotNil,
-    OrderByUtf16,
-    TiesByChance,
-    DescendingNilFirst,
-    OffsetOnEveryPage,
-    PageLosesARow,
-    PageRepeatsARow,
-    PagesByPosition,
-    MaxBytesIgnored,
-    LastPageHasNext,
-    LimitIgnored,
-    CountIgnoresOffset,
-    CountIgnoresLimit,
-    GetManySorted,
-    KeysFoldCase,
-    TextFindsIntKeys,
-    UnknownFieldPanics,
-    UnknownCollectionIsEmpty,
-    // Context.
-    DeadlineIgnored,
-    CancelIgnored,
-    DeadlineAfterCommit,
-    // Changes.
-    MissesOwnWrites,
-    MissesForeignWrites,
-    UnknownTokenIsNothing,
-    EverythingAlways,
-    // Stored data.
-    UnreadableIsAbsent,
-    UnreadableFailsFind,
-    UnreadableNotReported,
-    NewerAccepted,
-    DefaultsForgotten,
-    UnknownNamesDropped,
-    // Life.
-    CloseDoesNothing,
-    ForgetsWhenClosed,
-    StaleReads,
-    DeclaresBackup,
-    DeclaresNothingButTracks,
-    BackupOverwrites,
-    StoresShared,
-}
+pub(crate) use fault::Fault;
 
 /// Subjects whose every store is broken in one way, or, without a fault, sound.
 pub(crate) struct Broken {
@@ -118,6 +28,7 @@ impl Broken {
         let faults = Faults {
             accepts_newer: fault == Some(Fault::NewerAccepted),
             unreadable_is_absent: fault == Some(Fault::UnreadableIsAbsent),
+            unreadable_forgets: fault == Some(Fault::UnreadableForgetsItsValues),
         };
         Self { fault, shelf: Shelf { disk: Arc::default(), faults } }
     }
@@ -212,6 +123,7 @@ impl Mutant {
         if self.has(Fault::UnknownNamesDropped) {
             collection.extras = None;
         }
+        collection.primary &= !self.has(Fault::SecondPrimaryAccepted);
         collection
     }
 }
@@ -245,9 +157,11 @@ impl Backend for Mutant {
                 };
                 Ok(rows.into_iter().find(same))
             }
-            (Some(Fault::TextFindsIntKeys), KeyRef::Text(text)) => match (self.inner.get(cx, collection, key)?, text.parse()) {
-                (None, Ok(int)) => self.inner.get(cx, collection, KeyRef::Int(int)),
-                (found, _) => Ok(found),
+            (Some(Fault::TextFindsIntKeys), KeyRef::Text(text)) => match text.parse() {
+                Ok(int) if self.collection(collection)?.key_kind() == Kind::Int => {
+                    self.inner.get(cx, collection, KeyRef::Int(int))
+                }
+                _ => self.inner.get(cx, collection, key),
             },
             (Some(Fault::UnknownCollectionIsEmpty), _) => Ok(self.inner.get(cx, collection, key).unwrap_or(None)),
             (Some(Fault::StaleReads), _) => {
@@ -259,12 +173,18 @@ impl Backend for Mutant {
                 state.read.insert((collection, key.to_key()), row.clone());
                 Ok(row)
             }
+            (Some(Fault::OtherKeysAreAbsent), _) => absent_if(self.inner.get(cx, collection, key), Code::Invalid),
+            (Some(Fault::ClosedIsRetryable), _) => self.inner.get(cx, collection, key).map_err(|e| match e.code() {
+                Code::Unavailable => e.known_not_applied(),
+                _ => e,
+            }),
             _ => self.inner.get(cx, collection, key),
         }
     }
 
     fn get_by(&self, cx: &Context<'_>, collection: CollectionId, field: usize, value: ValueRef<'_>) -> Result<Option<Row>> {
-        self.inner.get_by(&self.context(cx), collection, field, value)
+        let found = self.inner.get_by(&self.context(cx), collection, field, value);
+        if self.has(Fault::UnreadableNotGotBy) { absent_if(found, Code::Corrupt) } else { found }
     }
 
     fn get_many(&self, cx: &Context<'_>, collection: CollectionId, keys: &[Key]) -> Result<Vec<Lookup>> {
@@ -284,6 +204,9 @@ impl Backend for Mutant {
             }
         }
         if self.has(Fault::UnknownCollectionIsEmpty) && self.collection(query.collection).is_err() {
+            return Ok(Page::default());
+        }
+        if self.has(Fault::LongPatternFindsNothing) && query::has_long_pattern(query) {
             return Ok(Page::default());
         }
         let page = self.inner.find(cx, query, max_bytes);
@@ -306,6 +229,10 @@ impl Backend for Mutant {
         match self.fault {
             Some(Fault::CountIgnoresOffset) => self.inner.count(cx, &query.clone().offset(0)),
             Some(Fault::CountIgnoresLimit) => self.inner.count(cx, &Query { limit: None, ..query.clone() }),
+            Some(Fault::UnreadableCounted) => {
+                let unreadable = self.inner.find(cx, query, 0)?.unreadable.len() as u64;
+                Ok(self.inner.count(cx, query)? + unreadable)
+            }
             _ => self.inner.count(cx, query),
         }
     }
@@ -357,15 +284,26 @@ impl Backend for Mutant {
                 let _ = fs::remove_file(to);
                 self.inner.maintain(cx, task)
             }
+            (Some(Fault::RekeyForgotten), Task::Rekey { .. }) => Ok(Report::new()),
             _ => self.inner.maintain(cx, task),
         }
     }
 
     fn stats(&self, cx: &Context<'_>) -> Result<Report> {
-        self.inner.stats(cx)
+        match self.inner.stats(cx) {
+            Err(_) if self.has(Fault::StatsAfterClose) => Ok(Report::new().with("engine", "tables")),
+            stats => stats,
+        }
     }
 
     fn close(&self, cx: &Context<'_>) -> Result<()> {
         if self.has(Fault::CloseDoesNothing) { Ok(()) } else { self.inner.close(cx) }
+    }
+}
+
+fn absent_if(found: Result<Option<Row>>, code: Code) -> Result<Option<Row>> {
+    match found {
+        Err(e) if e.code() == code => Ok(None),
+        found => found,
     }
 }

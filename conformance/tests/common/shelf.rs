@@ -36,6 +36,7 @@ struct Stored {
 pub(crate) struct Faults {
     pub(crate) accepts_newer: bool,
     pub(crate) unreadable_is_absent: bool,
+    pub(crate) unreadable_forgets: bool,
 }
 
 /// The disk, shared by all handles.
@@ -135,10 +136,12 @@ impl Handle {
     }
 
     fn load(&self, collection: &Collection, text: &str) -> Option<Record> {
-        match record::from_json(collection, text) {
-            Ok(row) => Some(Record::Row(row)),
-            Err(_) if self.shelf.faults.unreadable_is_absent => None,
-            Err(why) => Some(Record::Unreadable(why.to_string())),
+        match Record::from_json(collection, text) {
+            Record::Unreadable { .. } if self.shelf.faults.unreadable_is_absent => None,
+            Record::Unreadable { why, .. } if self.shelf.faults.unreadable_forgets => {
+                Some(Record::Unreadable { why, values: Vec::new() })
+            }
+            record => Some(record),
         }
     }
 

@@ -1,5 +1,6 @@
 //! `add-client`.
 
+use std::fmt;
 use std::io::Write;
 
 use clap::ArgAction;
@@ -9,11 +10,11 @@ use hivemind_store::clients::{NewClient, check_message_type};
 use hivemind_store::{Client, Error};
 
 use super::{Context, show};
-use crate::config::redact;
+use crate::config::redact::{self, MASK};
 use crate::failure::{Exit, Failure};
 
 /// The arguments of `add-client`.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Default, clap::Args)]
 #[command(
     after_help = "Without --access-key or --password 16 random bytes are made for each. What is printed is the only time this \
 program shows the password unasked."
@@ -47,6 +48,27 @@ pub struct Args {
     /// Print the new client's record as JSON
     #[arg(long)]
     pub json: bool,
+    /// Print secrets in the metadata too; the new password is always printed
+    #[arg(long)]
+    pub show_secrets: bool,
+}
+
+impl fmt::Debug for Args {
+    /// The password and the metadata, which may hold a key, are told by their being there alone.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Args")
+            .field("name", &self.name)
+            .field("access_key", &self.access_key.as_ref().map(|_| MASK))
+            .field("password", &self.password.as_ref().map(|_| MASK))
+            .field("password_stdin", &self.password_stdin)
+            .field("admin", &self.admin)
+            .field("metadata", &self.metadata.as_ref().map(|_| MASK))
+            .field("allow_weak_password", &self.allow_weak_password)
+            .field("allow", &self.allow)
+            .field("json", &self.json)
+            .field("show_secrets", &self.show_secrets)
+            .finish()
+    }
 }
 
 /// Adds a client and prints its credentials.
@@ -79,8 +101,8 @@ pub fn run(args: &Args, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Fai
         ..NewClient::new(access_key.clone())
     };
     match pollster::block_on(session.clients.add(new)) {
-        Ok(client) if args.json => writeln!(out, "{}", show::client_json(&client, true))?,
-        Ok(client) => print(&client, &session.opened.module, args.metadata.is_some(), out)?,
+        Ok(client) if args.json => writeln!(out, "{}", show::new_client_json(&client, args.show_secrets))?,
+        Ok(client) => print(&client, &session.opened.module, args, out)?,
         Err(Error::KeyTaken { .. }) => return Err(taken(&access_key, &session.clients)),
         Err(other) => return Err(other.into()),
     }
@@ -145,15 +167,15 @@ fn taken(access_key: &str, clients: &hivemind_store::Clients) -> Failure {
     .help("change it with rename-client, allow-*, blacklist-* or delete-client, or choose another access key")
 }
 
-fn print(client: &Client, module: &str, with_metadata: bool, out: &mut dyn Write) -> Result<(), Failure> {
+fn print(client: &Client, module: &str, args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     writeln!(out, "Database backend: {module}\nCredentials added to database!\n")?;
     writeln!(out, "Node ID: {}", client.id)?;
     writeln!(out, "Admin Privileges: {}", show::truth(client.is_admin))?;
     writeln!(out, "Friendly Name: {}", show::text(client.label()))?;
     writeln!(out, "Access Key: {}", show::text(&client.api_key))?;
     writeln!(out, "Password: {}", show::text(client.password.as_deref().unwrap_or_default()))?;
-    if with_metadata {
-        writeln!(out, "Metadata: {}", show::text(&redact::json_text(client.metadata.as_json(), false)))?;
+    if args.metadata.is_some() {
+        writeln!(out, "Metadata: {}", show::text(&redact::json_text(client.metadata.as_json(), args.show_secrets)))?;
     }
     if !client.allowed_types.is_empty() {
         writeln!(out, "Allowed Message Types: {}", show::text(&client.allowed_types.join(", ")))?;

@@ -22,7 +22,7 @@ pub struct Args {
 /// See [`super::run`].
 pub fn run(args: &Args, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     let session = cx.session()?;
-    let client = pick::client(&args.target, &session.clients, cx)?;
+    let client = pick::client_to_revoke(&args.target, &session.clients, cx)?;
     let name = show::text(client.label());
     if !args.yes {
         confirm(&format!("Delete client '{name}' (id {})? This permanently revokes its credentials. [y/N]: ", client.id), cx)?;

@@ -2,12 +2,24 @@
 
 use std::io::Write;
 
+use hivemind_store::Client;
 use hivemind_store::clients::check_message_type;
 
 use super::{Context, Session, Target, pick, show};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 
-/// The arguments of `allow-msg` and `blacklist-msg`.
+/// The arguments of `allow-msg`.
+#[derive(Debug, clap::Args)]
+pub struct AllowArgs {
+    /// Types and client.
+    #[command(flatten)]
+    pub words: Args,
+    /// Replace the whole whitelist with these types; also if what is stored as one is no list
+    #[arg(long)]
+    pub reset: bool,
+}
+
+/// The arguments of `blacklist-msg`, and most of `allow-msg`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Message types, and behind them the client's number or access key. Of two or more words the last one is always the client; a
@@ -34,11 +46,17 @@ impl Args {
 ///
 /// # Errors
 /// See [`super::run`].
-pub fn allow(args: &Args, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Failure> {
-    let (types, target) = args.split();
+pub fn allow(args: &AllowArgs, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+    let (types, target) = args.words.split();
     types.iter().try_for_each(|name| check_message_type(name))?;
     let session = cx.session()?;
     let client = find(&types, &target, &session, cx)?;
+    if args.reset {
+        pollster::block_on(session.clients.set_types(&client, &types))?;
+        writeln!(out, "Allowed only {} for {}", show::text(&quoted(&types)), show::text(client.label()))?;
+        return Ok(());
+    }
+    readable(&client)?;
     let (new, old): (Vec<&str>, Vec<&str>) = types.into_iter().partition(|t| !client.allows(t));
     if !new.is_empty() {
         pollster::block_on(session.clients.allow_types(&client, &new))?;
@@ -61,6 +79,7 @@ pub fn deny(args: &Args, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Fa
     let (types, target) = args.split();
     let session = cx.session()?;
     let client = find(&types, &target, &session, cx)?;
+    readable(&client)?;
     let (listed, absent): (Vec<&str>, Vec<&str>) = types.into_iter().partition(|t| client.allows(t));
     if !listed.is_empty() {
         pollster::block_on(session.clients.deny_types(&client, &listed))?;
@@ -75,12 +94,22 @@ pub fn deny(args: &Args, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Fa
     Ok(())
 }
 
-fn find(
-    types: &[&str],
-    target: &Target,
-    session: &Session,
-    cx: &Context<'_>,
-) -> Result<std::sync::Arc<hivemind_store::Client>, Failure> {
+fn quoted(types: &[&str]) -> String {
+    types.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ")
+}
+
+/// Nothing can be added to, or taken out of, what is no list.
+fn readable(client: &Client) -> Result<(), Failure> {
+    if !client.unreadable_whitelist {
+        return Ok(());
+    }
+    let name = show::text(client.label());
+    let message = format!("allowed_types of client {} ({name}) is not a list of texts; it denies everything", client.id);
+    Err(Failure::new(Exit::Data, "corrupt", message)
+        .help(format!("write a fresh one with `allow-msg --reset TYPE... {}`; nothing was changed", client.id)))
+}
+
+fn find(types: &[&str], target: &Target, session: &Session, cx: &Context<'_>) -> Result<std::sync::Arc<Client>, Failure> {
     if let (None, [only]) = (&target.id, types)
         && pick::is_client(only, &session.clients, cx)?
     {

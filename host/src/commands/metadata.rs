@@ -1,16 +1,17 @@
 //! `set-metadata`.
 
+use std::fmt;
 use std::io::Write;
 
 use hivemind_model::json::{self, Json};
 use hivemind_store::clients::MetadataChange;
 
 use super::{Context, Target, pick, show};
-use crate::config::redact;
+use crate::config::redact::{self, MASK};
 use crate::failure::Failure;
 
 /// The arguments of `set-metadata`.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(
     after_help = "Policy plugins read their settings for a client from its metadata: skill_blacklist and intent_blacklist, for \
 example. Members are merged one by one; first --metadata, then --key, then --unset."
@@ -34,6 +35,24 @@ pub struct Args {
     /// Print secrets instead of masking them
     #[arg(long)]
     pub show_secrets: bool,
+    /// Print the client's record as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl fmt::Debug for Args {
+    /// What is set may be a key of the Noise handshake.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Args")
+            .field("target", &self.target)
+            .field("metadata", &self.metadata.as_ref().map(|_| MASK))
+            .field("key", &self.key)
+            .field("value", &self.value.as_ref().map(|_| MASK))
+            .field("unset", &self.unset)
+            .field("show_secrets", &self.show_secrets)
+            .field("json", &self.json)
+            .finish()
+    }
 }
 
 /// Changes members of a client's metadata.
@@ -45,6 +64,10 @@ pub fn run(args: &Args, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Fai
     let session = cx.session()?;
     let client = pick::client(&args.target, &session.clients, cx)?;
     let now = pollster::block_on(session.clients.set_metadata(&client, &change))?;
+    if args.json {
+        writeln!(out, "{}", show::client_json(&now, args.show_secrets))?;
+        return Ok(());
+    }
     let shown = redact::json_text(now.metadata.as_json(), args.show_secrets);
     writeln!(out, "Updated metadata for {}: {}", show::text(client.label()), show::text(&shown))?;
     Ok(())

@@ -1,7 +1,8 @@
 //! Which client a command is about.
 //!
 //! As in the Python node an access key goes before a number, and without either the operator chooses from a list; the only client
-//! there is needs no choosing. Revoked clients are nobody's target.
+//! there is needs no choosing, unless it is to be revoked. Without a terminal nothing is chosen, so that a script whose variable is
+//! empty stops instead of changing whatever client happens to be there. Revoked clients are nobody's target.
 
 use std::sync::Arc;
 
@@ -15,7 +16,15 @@ use crate::failure::{Exit, Failure};
 pub(super) fn client(target: &Target, clients: &Clients, cx: &Context<'_>) -> Result<Arc<Client>, Failure> {
     match &target.id {
         Some(id) => named(id, clients, cx),
-        None => chosen(clients, cx),
+        None => chosen(clients, cx, true),
+    }
+}
+
+/// The same for what cannot be undone: the only client there is has to be chosen too.
+pub(super) fn client_to_revoke(target: &Target, clients: &Clients, cx: &Context<'_>) -> Result<Arc<Client>, Failure> {
+    match &target.id {
+        Some(id) => named(id, clients, cx),
+        None => chosen(clients, cx, false),
     }
 }
 
@@ -64,24 +73,30 @@ fn number(text: &str) -> Option<i64> {
     trimmed.strip_prefix('+').unwrap_or(trimmed).parse().ok()
 }
 
-fn chosen(clients: &Clients, cx: &Context<'_>) -> Result<Arc<Client>, Failure> {
+fn chosen(clients: &Clients, cx: &Context<'_>, take_the_only_one: bool) -> Result<Arc<Client>, Failure> {
+    if !cx.console.is_interactive() {
+        return Err(Failure::usage("no client was named, and there is no terminal to choose one on")
+            .help("give the client's number or access key; list-clients shows them"));
+    }
     let mut live = Vec::new();
-    pollster::block_on(clients.for_each(|client| {
+    let unreadable = pollster::block_on(clients.for_each(|client| {
         if !client.is_revoked() {
             live.push(client);
         }
         Ok::<(), Error>(())
     }))?;
-    if live.len() <= 1 {
-        let only = live.pop().ok_or_else(|| {
-            Failure::new(Exit::NoSuchClient, "unknown-client", "there are no clients").help("add one with add-client")
-        })?;
-        cx.console.note(&format!("Client {} ({}), the only one:", only.id, show::text(only.label())));
-        return Ok(Arc::new(only));
+    super::list::report(&unreadable, cx);
+    if live.is_empty() {
+        let (what, help) = match unreadable.len() {
+            0 => ("there are no clients", "add one with add-client"),
+            _ => ("there are no clients that can be read", "repair or restore the records named above"),
+        };
+        return Err(Failure::new(Exit::NoSuchClient, "unknown-client", what).help(help));
     }
-    if !cx.console.is_interactive() {
-        return Err(Failure::usage("no client was named, and there is no terminal to choose one on")
-            .help("give the client's number or access key; list-clients shows them"));
+    // A record that cannot be read may be the client that was meant.
+    if let (true, true, [only]) = (take_the_only_one, unreadable.is_empty(), &*live) {
+        cx.console.note(&format!("Client {} ({}), the only one:", only.id, show::text(only.label())));
+        return Ok(Arc::new(live.swap_remove(0)));
     }
     let mut table = show::table(&["ID", "Name", "Allowed message types"]);
     for client in &live {

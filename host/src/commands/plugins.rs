@@ -1,5 +1,7 @@
 //! `plugins list`, `info` and `pin`. None of them runs anything of a plugin.
 
+mod inventory;
+
 use std::io::Write;
 use std::path::Path;
 
@@ -9,7 +11,9 @@ use super::{Context, show};
 use crate::config::{Config, pretty};
 use crate::failure::Failure;
 use crate::open;
-use crate::plugins::{Candidate, Checked, Loader, Manifest, Refusal, lock};
+use crate::plugins::{Checked, Loader, Manifest, Refusal, lock};
+
+use inventory::inventory;
 
 /// The commands about plugins.
 #[derive(Debug, clap::Subcommand)]
@@ -47,6 +51,9 @@ pub struct PinArgs {
     /// Module names, aliases, or paths of files; left out, the configured backend
     #[arg(value_name = "NAME|FILE")]
     pub plugins: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Runs a command about plugins.
@@ -56,22 +63,17 @@ pub struct PinArgs {
 pub fn run(command: &Command, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     let config = cx.config()?;
     match command {
-        Command::List(args) => list(args, &open::loader(cx.global, &config)?, out),
+        Command::List(args) => list(args, cx, &config, out),
         Command::Info(args) => info(args, cx, &config, out),
         Command::Pin(args) => pin(args, cx, &config, out),
     }
 }
 
-fn list(args: &ListArgs, loader: &Loader, out: &mut dyn Write) -> Result<(), Failure> {
-    let mut entries = Vec::new();
-    for (folder, candidates) in loader.candidates() {
-        match candidates {
-            Ok(candidates) => entries.extend(candidates.into_iter().map(|c| entry(c, loader))),
-            Err(refusal) => {
-                entries.push(json!({"file": folder.to_string_lossy(), "state": "refused", "why": refusal.to_string()}))
-            }
-        }
-    }
+fn list(args: &ListArgs, cx: &Context<'_>, config: &Config, out: &mut dyn Write) -> Result<(), Failure> {
+    let loader = open::loader(cx.global, config)?;
+    // The list also helps where the configuration itself is wrong.
+    let configured = config.database(&cx.global.overrides()).ok().map(|database| database.module);
+    let entries = inventory(&loader, configured.as_deref());
     if args.json {
         writeln!(out, "{}", pretty(&entries.into(), b"  "))?;
         return Ok(());
@@ -93,31 +95,6 @@ fn list(args: &ListArgs, loader: &Loader, out: &mut dyn Write) -> Result<(), Fai
         writeln!(out, "{}", text(entry, "why"))?;
     }
     Ok(())
-}
-
-/// A file with everything that is checked before loading, its hash included.
-fn entry(candidate: Candidate, loader: &Loader) -> Value {
-    let file = candidate.path.to_string_lossy().into_owned();
-    let refused = |why: String, manifest: Option<&Manifest>| {
-        let mut entry = json!({"file": file, "state": "refused", "why": why});
-        if let (Some(manifest), Some(members)) = (manifest, entry.as_object_mut()) {
-            members.insert("module".to_owned(), json!(manifest.module));
-            members.insert("version".to_owned(), json!(manifest.version));
-        }
-        entry
-    };
-    let manifest = match candidate.manifest {
-        Ok(manifest) => manifest,
-        Err(reason) => return refused(reason.at(&candidate.path).to_string(), None),
-    };
-    match Checked::read(&candidate.path, loader.lock()) {
-        Ok(checked) => {
-            let state = if is_pinned(&checked, loader) { "ready, pinned" } else { "ready" };
-            let Manifest { module, version, .. } = &checked.manifest;
-            json!({"module": module, "version": version, "state": state, "file": file, "sha256": checked.sha256})
-        }
-        Err(refusal) => refused(refusal.to_string(), Some(&manifest)),
-    }
 }
 
 fn is_pinned(checked: &Checked, loader: &Loader) -> bool {
@@ -197,6 +174,11 @@ fn settings(manifest: &Manifest, out: &mut dyn Write) -> Result<(), Failure> {
     Ok(())
 }
 
+fn describe_pin(checked: &Checked) -> Value {
+    let Manifest { module, version, .. } = &checked.manifest;
+    json!({"module": module, "version": version, "file": checked.path.to_string_lossy(), "sha256": checked.sha256})
+}
+
 fn pin(args: &PinArgs, cx: &Context<'_>, config: &Config, out: &mut dyn Write) -> Result<(), Failure> {
     let mut lock = open::loader(cx.global, config)?.lock().clone();
     // What is pinned now must not stand in the way of pinning something else.
@@ -210,6 +192,12 @@ fn pin(args: &PinArgs, cx: &Context<'_>, config: &Config, out: &mut dyn Write) -
         pinned.push(checked);
     }
     lock.write()?;
+    if args.json {
+        let pinned: Vec<Value> = pinned.iter().map(describe_pin).collect();
+        let done = json!({"lock_file": lock.path().to_string_lossy(), "pinned": pinned});
+        writeln!(out, "{}", pretty(&done, b"  "))?;
+        return Ok(());
+    }
     for checked in pinned {
         let Manifest { module, version, .. } = &checked.manifest;
         writeln!(out, "Pinned {module} {version}: {}", checked.sha256)?;

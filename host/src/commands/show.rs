@@ -47,6 +47,15 @@ pub(super) fn table(head: &[&str]) -> Table {
 
 /// A client as one line of strict JSON, its fields in the order of the stored record.
 pub(super) fn client_json(client: &Client, show_secrets: bool) -> String {
+    record_json(client, show_secrets, show_secrets)
+}
+
+/// The same of a client that was just added: its password is shown this once.
+pub(super) fn new_client_json(client: &Client, show_secrets: bool) -> String {
+    record_json(client, true, show_secrets)
+}
+
+fn record_json(client: &Client, show_password: bool, show_metadata: bool) -> String {
     let mut out = String::from("{");
     let mut member = |name: &str, json: String| {
         out.push_str(if out.len() == 1 { "" } else { ", " });
@@ -63,11 +72,11 @@ pub(super) fn client_json(client: &Client, show_secrets: bool) -> String {
     member("is_admin", client.is_admin.to_string());
     member("last_seen", format!("{:?}", client.last_seen));
     member("allowed_types", format!("[{}]", types.join(", ")));
-    member("password", quoted(client.password.as_deref().map(|p| secret(p, show_secrets))));
+    member("password", quoted(client.password.as_deref().map(|p| secret(p, show_password))));
     member("can_broadcast", client.can_broadcast.to_string());
     member("can_escalate", client.can_escalate.to_string());
     member("can_propagate", client.can_propagate.to_string());
-    member("metadata", redact::json_text(client.metadata.as_json(), show_secrets));
+    member("metadata", redact::json_text(client.metadata.as_json(), show_metadata));
     out.push('}');
     out
 }

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use hivemind_model::{Capability, Report, Value, record};
+use hivemind_store::{Clients, Storage};
 use serde_json::json;
 
 use super::{Context, Session, show};
@@ -26,13 +27,25 @@ type Fact = (String, String, serde_json::Value);
 /// # Errors
 /// See [`super::run`].
 pub fn run(args: &Args, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Failure> {
-    let session = cx.session()?;
+    let config = cx.config()?;
+    let opened = cx.opener.open(cx.global, &config)?;
+    // Preparing opens the store, and then these files are this program's own.
+    let in_use = is_in_use(&opened.storage);
+    let clients = pollster::block_on(Clients::open(&opened.storage))?;
+    let session = Session { config, opened, clients };
     let report = pollster::block_on(session.opened.storage.run(|backend, cx| backend.stats(cx)))?;
-    let live = pollster::block_on(session.clients.count_live())?;
-    let rows = pollster::block_on(session.clients.count())?;
+    let revoked = pollster::block_on(session.clients.count_revoked())?;
+    let live = pollster::block_on(session.clients.count())?.saturating_sub(revoked);
+    // Backends name all of them with the first page.
+    let first = pollster::block_on(session.clients.pages().next())?;
+    let unreadable = first.map_or(0, |page| page.unreadable.len());
     let mut facts = facts(&session, &report);
+    if in_use {
+        facts.push(fact("in_use", "In use", json!("by another program, or left so by one that was killed")));
+    }
     facts.push(fact("clients", "Clients", json!(live)));
-    facts.push(fact("revoked_clients", "Revoked clients", json!(rows.saturating_sub(live))));
+    facts.push(fact("revoked_clients", "Revoked clients", json!(revoked)));
+    facts.push(fact("unreadable_clients", "Unreadable", json!(unreadable)));
     if args.json {
         let object: serde_json::Map<_, _> = facts.into_iter().map(|(name, _, value)| (name, value)).collect();
         writeln!(out, "{}", crate::config::pretty(&object.into(), b"  "))?;
@@ -41,7 +54,7 @@ pub fn run(args: &Args, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Fai
         for (_, label, value) in &facts {
             writeln!(out, "{label:width$}  {}", show::text(&words(value)))?;
         }
-        if live == 0 {
+        if live == 0 && unreadable == 0 {
             writeln!(
                 out,
                 "\nThere are no clients yet. Next:\n  hivemind-host add-client --name kitchen --allow recognizer_loop:utterance"
@@ -49,10 +62,25 @@ pub fn run(args: &Args, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Fai
             writeln!(out, "  hivemind-host list-clients")?;
         }
     }
+    if in_use {
+        cx.console.note(
+            "note: another program has this SQLite store open. If it runs on a system's SQLite up to 3.51.2, that one can corrupt a \
+database in WAL mode in a rare race while the log is reset; see the operator guide",
+        );
+    }
+    if unreadable > 0 {
+        cx.console.note("warning: there are records that cannot be read; list-clients names them");
+    }
     for problem in &report.problems {
         cx.console.note(&format!("warning: {}: {}", problem.collection, show::text(&problem.message)));
     }
     Ok(())
+}
+
+/// Whether a file of the store has the shared memory of SQLite's log beside it, which the last one to close it takes away.
+fn is_in_use(storage: &Storage) -> bool {
+    let files = storage.backend().resources().into_iter().filter(|resource| resource.kind == "file");
+    files.into_iter().any(|file| std::path::Path::new(&format!("{}-shm", file.name)).is_file())
 }
 
 fn fact(name: &str, label: &str, value: serde_json::Value) -> Fact {

@@ -105,6 +105,19 @@ impl Desk {
         }
     }
 
+    /// Stores client 3 as no command would.
+    fn put(&self, fields: &[(&str, Value)]) {
+        let collection = hivemind_store::clients::collection();
+        let mut row = Row::builder(&collection).set("client_id", 3).expect("an id");
+        for (name, value) in fields {
+            row = row.set(name, value.clone()).expect(name);
+        }
+        let row = row.build();
+        let cx = hivemind_model::Context::unbounded();
+        let ids = self.backend.prepare(&cx, &[collection]).expect("prepared");
+        self.backend.apply(&cx, &[Mutation::Put { collection: ids[0], row }]).expect("stored");
+    }
+
     fn list(&self) -> Vec<serde_json::Value> {
         serde_json::from_str(&self.ok(&["list-clients", "--json", "--all", "--show-secrets"])).expect("JSON")
     }
@@ -324,6 +337,8 @@ fn the_last_word_names_the_client_and_nothing_is_guessed() {
 #[test]
 fn without_an_id_the_operator_chooses() {
     let empty = Desk::new();
+    assert_eq!(empty.fails(&["make-admin"]).0, Exit::Usage, "no terminal");
+    let empty = empty.answering(&[]);
     assert_eq!(empty.fails(&["make-admin"]).0, Exit::NoSuchClient);
     empty.ok(&["add-client", "--name", "only"]);
     assert_eq!(empty.ok(&["make-admin"]), "Gave administrator powers to only\n");
@@ -340,6 +355,35 @@ fn without_an_id_the_operator_chooses() {
     assert_eq!(desk.fails(&["make-admin"]).0, Exit::Failed, "the input ended");
     desk.ok(&["delete-client", "1", "--yes"]);
     assert_eq!(desk.ok(&["revoke-admin"]), "Revoked administrator powers for bbb\n", "a revoked one is no choice");
+}
+
+/// `delete-client --yes $ID` with an empty variable is what a script gets wrong.
+#[test]
+fn the_only_client_is_never_taken_to_be_revoked_and_never_without_a_terminal() {
+    let desk = Desk::new();
+    desk.ok(&["add-client", "--name", "only"]);
+    for words in [&["delete-client", "--yes"][..], &["delete-client"], &["make-admin"], &["allow-msg", "a"], &["reset-noise-pin"]]
+    {
+        let (exit, message) = desk.fails(words);
+        assert!(exit == Exit::Usage && message.contains("no terminal"), "{words:?}: {message}");
+    }
+    let desk = desk.answering(&[""]);
+    assert_eq!(desk.fails(&["delete-client", "--yes"]).0, Exit::Aborted);
+    assert!(desk.noted("Which client?"));
+    let desk = desk.answering(&["1"]);
+    assert!(desk.ok(&["delete-client", "--yes"]).starts_with("Revoked credentials!"));
+}
+
+#[test]
+fn of_an_option_given_twice_the_last_one_holds() {
+    let desk = Desk::with_two();
+    desk.ok(&["rename-client", "1", "--name", "x", "--name", "y"]);
+    assert_eq!(desk.client(1)["name"], "y");
+    let add = ["add-client", "--admin", "true", "--admin", "no", "--allow", "a", "--allow", "b", "--json", "--json"];
+    let json: serde_json::Value = serde_json::from_str(&desk.ok(&add)).expect("JSON");
+    assert_eq!((&json["is_admin"], &json["allowed_types"]), (&false.into(), &serde_json::json!(["a", "b"])), "lists grow");
+    desk.ok(&["set-metadata", "1", "--key", "a", "--value", "1", "--key", "b", "--value", "2"]);
+    assert_eq!(desk.client(1)["metadata"], serde_json::json!({"b": 2}));
 }
 
 #[test]
@@ -402,19 +446,40 @@ fn stored_control_characters_do_not_reach_the_terminal() {
 #[test]
 fn a_damaged_whitelist_is_shown_and_denies() {
     let desk = Desk::with_two();
-    let collection = hivemind_store::clients::collection();
-    let row = Row::builder(&collection)
-        .set("client_id", 3)
-        .and_then(|b| b.set("api_key", "ccc"))
-        .and_then(|b| b.set("allowed_types", Value::Json("5".to_owned())))
-        .expect("a row")
-        .build();
-    let ids = desk.backend.prepare(&hivemind_model::Context::unbounded(), &[collection]).expect("prepared");
-    let put = Mutation::Put { collection: ids[0], row };
-    desk.backend.apply(&hivemind_model::Context::unbounded(), &[put]).expect("stored");
+    desk.put(&[("api_key", "ccc".into()), ("allowed_types", Value::Json("5".to_owned()))]);
     assert!(desk.ok(&["list-clients"]).contains("(unreadable: denies everything)"));
     let (exit, message) = desk.fails(&["allow-msg", "a", "ccc"]);
-    assert!(exit == Exit::Failed && message.contains("allowed_types"), "{message}");
+    assert!(exit == Exit::Data && message.contains("allowed_types of client 3"), "{message}");
+    assert!(message.contains("allow-msg --reset TYPE... 3"), "the way out: {message}");
+    assert_eq!(desk.fails(&["blacklist-msg", "a", "3"]).0, Exit::Data);
+    assert_eq!(desk.ok(&["allow-msg", "--reset", "a", "b", "a", "3"]), "Allowed only 'a', 'b' for \n");
+    assert_eq!(desk.client(3)["allowed_types"], serde_json::json!(["a", "b"]));
+    assert_eq!(desk.ok(&["allow-msg", "c", "3"]), "Allowed 'c' for \n");
+}
+
+#[test]
+fn a_blacklist_that_is_no_list_is_damaged_data_and_no_mistyped_command() {
+    let desk = Desk::with_two();
+    desk.ok(&["set-metadata", "1", "--key", "skill_blacklist", "--value", "5"]);
+    let (exit, message) = desk.fails(&["blacklist-skill", "s", "1"]);
+    assert!(exit == Exit::Data && message.contains("set-metadata") && message.contains("client 1"), "{message}");
+    assert_eq!(desk.client(1)["metadata"]["skill_blacklist"], 5);
+}
+
+#[test]
+fn changes_and_new_clients_can_be_read_by_programs() {
+    let desk = Desk::with_two();
+    let json = |words: &[&str]| -> serde_json::Value { serde_json::from_str(&desk.ok(words)).expect("JSON") };
+    let metadata = r#"{"noise_psk": "s", "site": "x"}"#;
+    let masked = json(&["set-metadata", "1", "--metadata", metadata, "--json"]);
+    assert_eq!((&masked["client_id"], &masked["metadata"]["site"]), (&1.into(), &"x".into()));
+    assert_eq!((&masked["metadata"]["noise_psk"], &masked["password"]), (&"********".into(), &"********".into()));
+    let shown = json(&["set-metadata", "1", "--unset", "site", "--json", "--show-secrets"]);
+    assert_eq!((&shown["metadata"], &shown["password"]), (&serde_json::json!({"noise_psk": "s"}), &"pw".into()));
+    let new = json(&["add-client", "--metadata", metadata, "--json"]);
+    assert_eq!((&new["metadata"]["noise_psk"], new["password"].as_str().map(str::len)), (&"********".into(), Some(32)));
+    assert_eq!(json(&["add-client", "--metadata", metadata, "--json", "--show-secrets"])["metadata"]["noise_psk"], "s");
+    assert!(desk.ok(&["add-client", "--metadata", metadata, "--show-secrets"]).contains("\"noise_psk\": \"s\""));
 }
 
 #[test]
@@ -427,6 +492,10 @@ fn status_tells_how_many_there_are_and_what_to_do_next() {
     let json: serde_json::Value = serde_json::from_str(&desk.ok(&["status", "--json"])).expect("JSON");
     assert_eq!((&json["clients"], &json["revoked_clients"]), (&1.into(), &1.into()));
     assert_ne!(desk.backend.capabilities(), Capabilities::default());
+    desk.put(&[("api_key", Value::Nil), ("metadata", Value::Json("{}".to_owned()))]);
+    let json: serde_json::Value = serde_json::from_str(&desk.ok(&["status", "--json"])).expect("JSON");
+    let counts = ["clients", "revoked_clients", "unreadable_clients"].map(|name| json[name].clone());
+    assert_eq!(counts, [2, 1, 0].map(serde_json::Value::from), "without an access key it is not revoked");
 }
 
 #[test]

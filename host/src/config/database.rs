@@ -1,14 +1,16 @@
 //! The `database` block: which module, and with which settings.
 
+use std::fmt;
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::defaults;
+use super::redact::MASK;
+use super::{Names, defaults};
 use crate::failure::Failure;
 
 /// Which backend, and what server.json and the command line say about it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Database {
     /// What was asked for: a module's name, an alias or an absolute path.
     pub module: String,
@@ -18,7 +20,7 @@ pub struct Database {
 }
 
 /// What the command line says about the database.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct Overrides {
     /// `--db-backend`.
     pub module: Option<String>,
@@ -36,12 +38,41 @@ pub struct Overrides {
 const REDIS: &str = "hivemind-redis-db-plugin";
 
 /// A module's settings and where they stand.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct DatabaseSettings {
     /// The module's full name.
     pub module: String,
     /// Its settings.
     pub settings: Map<String, Value>,
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database")
+            .field("module", &self.module)
+            .field("blocks", &Names(&self.blocks))
+            .field("overrides", &Names(&self.overrides))
+            .field("redis_password_from_env", &self.redis_password_from_env.as_ref().map(|_| MASK))
+            .finish()
+    }
+}
+
+impl fmt::Debug for Overrides {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Overrides")
+            .field("module", &self.module)
+            .field("redis_host", &self.redis_host)
+            .field("redis_port", &self.redis_port)
+            .field("redis_password", &self.redis_password.as_ref().map(|_| MASK))
+            .field("redis_password_from_env", &self.redis_password_from_env.as_ref().map(|_| MASK))
+            .finish()
+    }
+}
+
+impl fmt::Debug for DatabaseSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseSettings").field("module", &self.module).field("settings", &Names(&self.settings)).finish()
+    }
 }
 
 impl Database {

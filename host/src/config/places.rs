@@ -1,11 +1,12 @@
 //! Where an operator's files are, by the XDG base directory rules as the Python node applies them: a variable counts only when it holds
-//! an absolute path.
+//! an absolute path. None counts where the program runs with rights its caller does not have.
 //! Source: <https://specifications.freedesktop.org/basedir-spec/latest/>.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::failure::Failure;
+use crate::plugins::search::is_privileged;
 
 /// The operator's folders.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +23,8 @@ impl Places {
     /// # Errors
     /// A configuration failure if neither the variables nor a home directory are known.
     pub fn from_env() -> Result<Self, Failure> {
-        Self::from_lookup(|name| std::env::var_os(name), std::env::home_dir())
+        let trusted = !is_privileged();
+        Self::from_lookup(|name| trusted.then(|| std::env::var_os(name)).flatten(), std::env::home_dir())
     }
 
     /// The folders of any environment.

@@ -98,3 +98,35 @@ fn the_password_threshold_reads_as_the_python_node_reads_it() {
         assert!((config.min_password_bits() - bits).abs() < f64::EPSILON, "{text}");
     }
 }
+
+/// What a log line of somebody debugging would print.
+#[test]
+fn debug_shows_no_secret_of_the_configuration_or_the_command_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("my.json");
+    let stored = r#"{"upstream": {"key": "MARK"}, "secret": "MARK",
+        "database": {"module": "hivemind-redis-db-plugin", "hivemind-redis-db-plugin": {"password": "MARK"}}}"#;
+    std::fs::write(&path, stored).expect("a file");
+    let places = Places { config: folder.path().join("c"), data: folder.path().join("d") };
+    let config = Config::load(Some(&path), &places).expect("a configuration");
+    let words = ["hivemind-host", "--redis-password", "MARK", "add-client", "--password", "MARK", "--access-key", "MARK"];
+    let cli = crate::cli::Cli::read(words.iter().chain(&["--metadata", r#"{"noise_psk": "MARK"}"#])).expect("a command line");
+    let set = ["hivemind-host", "set-metadata", "1", "--key", "noise_psk", "--value", "MARK", "--metadata", r#"{"a": "MARK"}"#];
+    let set = crate::cli::Cli::read(set).expect("a command line");
+    let mut overrides = cli.global.overrides();
+    overrides.redis_password_from_env = Some("MARK".to_owned());
+    let database = config.database(&overrides).expect("a database");
+    let settings = database.settings("hivemind-redis-db-plugin").expect("settings");
+    for shown in [
+        format!("{config:?}"),
+        format!("{cli:?}"),
+        format!("{set:?}"),
+        format!("{:?}", cli.global),
+        format!("{overrides:?}"),
+        format!("{database:#?}"),
+        format!("{settings:?}"),
+    ] {
+        assert!(!shown.contains("MARK"), "{shown}");
+    }
+    assert!(format!("{config:?}").contains("upstream") && format!("{settings:?}").contains("password"), "names are shown");
+}

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use object::ReadCache;
 
 use super::lock::Lock;
-use super::manifest::Manifest;
+use super::manifest::{Manifest, Names};
 use super::refusal::{Reason, Refusal};
 use super::{object as object_file, search, trust};
 
@@ -15,6 +15,8 @@ use super::{object as object_file, search, trust};
 pub struct Candidate {
     /// Where it was found.
     pub path: PathBuf,
+    /// The names it claims, rightly or not; known of most refused ones too.
+    pub names: Option<Names>,
     /// Its manifest, or why it is refused.
     pub manifest: Result<Manifest, Reason>,
 }
@@ -38,7 +40,11 @@ impl Candidate {
     #[must_use]
     pub fn look_at(path: PathBuf) -> Self {
         let manifest = look(&path);
-        Self { path, manifest }
+        let names = match &manifest {
+            Ok(Manifest { module, aliases, .. }) => Some(Names { module: module.clone(), aliases: aliases.clone() }),
+            Err(_) => names_of_refused(&path),
+        };
+        Self { path, names, manifest }
     }
 
     /// Looks at every library of a folder.
@@ -66,6 +72,13 @@ fn look(path: &Path) -> Result<Manifest, Reason> {
     let (_, file) = open(path)?;
     let text = object_file::manifest_text(&ReadCache::new(file))?;
     Manifest::parse(&text)
+}
+
+/// The names that a refused file claims. Nothing else of it is believed.
+fn names_of_refused(path: &Path) -> Option<Names> {
+    // Opening a pipe would wait for somebody to write into it.
+    let file = path.metadata().ok()?.is_file().then(|| File::open(path).ok())??;
+    Names::in_text(&object_file::manifest_text_of_refused(&ReadCache::new(file))?)
 }
 
 impl Checked {

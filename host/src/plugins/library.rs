@@ -13,14 +13,15 @@ use hivemind_abi::abi_stable::library::{AbiHeaderRef, LibraryError, ROOT_MODULE_
 use hivemind_abi::abi_stable::type_layout::TypeLayout;
 use hivemind_abi::vtable::BackendModule_Ref;
 
+use super::image;
 use super::refusal::Reason;
 
-/// Maps the library at `path` for ever and gives its root module.
+/// Maps a library of these bytes for ever and gives its root module.
 ///
 /// # Errors
 /// `Load`, `NoEntry`, `AbiMajor`, `Layout`.
-pub fn map(path: &Path) -> Result<BackendModule_Ref, Reason> {
-    let library = open(path).map_err(|e| Reason::Load(e.to_string()))?;
+pub fn map(bytes: &[u8], module: &str) -> Result<BackendModule_Ref, Reason> {
+    let library = image::load(bytes, module, |path| open(path).map_err(|e| in_full(&e))).map_err(Reason::Load)?;
     // Never unloaded: the layout checker keeps 'static references into the library.
     let library: &'static libloading::Library = Box::leak(Box::new(library));
     // SAFETY: abi_stable exports its header under this mangled name only; `upgrade` checks its magic bytes and version before
@@ -28,7 +29,7 @@ pub fn map(path: &Path) -> Result<BackendModule_Ref, Reason> {
     let header: AbiHeaderRef = unsafe {
         match library.get::<AbiHeaderRef>(ROOT_MODULE_LOADER_NAME_WITH_NUL.as_bytes()) {
             Ok(symbol) => *symbol,
-            Err(error) => return Err(Reason::NoEntry(error.to_string())),
+            Err(_) => return Err(Reason::NoEntry(ROOT_MODULE_LOADER_NAME_WITH_NUL.trim_end_matches('\0').to_owned())),
         }
     };
     let header = header.upgrade().map_err(refused)?;
@@ -67,6 +68,11 @@ fn open(path: &Path) -> Result<libloading::Library, libloading::Error> {
 fn open(path: &Path) -> Result<libloading::Library, libloading::Error> {
     // SAFETY: initialisers of a library that passed every check may run; that is what loading a plugin means.
     unsafe { libloading::Library::new(path) }
+}
+
+/// What the system said, which libloading tells only when asked for the cause.
+fn in_full(error: &libloading::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 fn refused(error: LibraryError) -> Reason {

@@ -12,12 +12,12 @@ use serde_json::{Map, Value};
 
 use super::candidate::{Candidate, Checked};
 use super::lock::Lock;
-use super::manifest::Manifest;
+use super::manifest::{Manifest, Names};
 use super::refusal::{Reason, Refusal};
 use super::resources::Claim;
 use super::search::SearchPath;
 use super::supervised::Supervised;
-use super::{image, library, settings};
+use super::{library, settings};
 
 /// Finds, checks and loads plugins. One per process: it knows which images are mapped already.
 pub struct Loader {
@@ -120,6 +120,9 @@ impl Loader {
 
     /// Finds and checks the plugin of a module name, alias or absolute path. Nothing of it has run then.
     ///
+    /// A name that a pinned module answered to means that module. Otherwise a module name goes before an alias in whatever folder, so
+    /// that no file dropped in can take another's name. A file that claims the name and is refused is not passed over for a later one.
+    ///
     /// # Errors
     /// `NotFound`, `Ambiguous`, and every reason to refuse the one that was found.
     pub fn resolve(&self, name: &str) -> Result<Checked, Refusal> {
@@ -127,44 +130,49 @@ impl Loader {
         if as_path.is_absolute() {
             return Checked::read(as_path, &self.lock);
         }
-        let mut refused = Vec::new();
-        let mut known = Vec::new();
-        for (_, candidates) in self.candidates() {
-            let candidates = match candidates {
-                Ok(candidates) => candidates,
-                Err(refusal) => {
-                    refused.push(refusal.to_string());
-                    continue;
-                }
-            };
-            if let Some(path) = Self::choose(name, &candidates)? {
-                return Checked::read(&path, &self.lock);
-            }
-            for candidate in candidates {
-                match candidate.manifest {
-                    Ok(manifest) => known.extend(std::iter::once(manifest.module).chain(manifest.aliases)),
-                    Err(reason) => refused.push(reason.at(candidate.path).to_string()),
-                }
-            }
+        let folders = self.candidates();
+        let is_module = |names: &Names, module: &str| names.module == module;
+        let found = match self.lock.pin_answering(name) {
+            Some(pin) => Self::choose(&pin.module, &folders, &is_module)?,
+            None => match Self::choose(name, &folders, &is_module)? {
+                None => Self::choose(name, &folders, &Names::answer_to)?,
+                found => found,
+            },
+        };
+        let Some((path, folder)) = found else { return Err(self.not_found(name, &folders)) };
+        for refusal in folders.iter().take(folder + 1).flat_map(|(_, candidates)| refused(candidates)) {
+            tracing::warn!("passed over in search of {name}: {refusal}");
         }
-        let nearest = settings::nearest(name, known.iter().map(String::as_str)).map(str::to_owned);
-        let searched = self.search.folders().iter().map(|f| (f.path.clone(), f.path.is_dir())).collect();
-        Err(Reason::NotFound { name: name.to_owned(), nearest, searched, refused }.into())
+        Checked::read(&path, &self.lock)
     }
 
-    /// The one file of a folder that claims a name. A module name goes before an alias.
-    fn choose(name: &str, candidates: &[Candidate]) -> Result<Option<PathBuf>, Refusal> {
-        let claiming = |test: &dyn Fn(&Manifest) -> bool| -> Vec<PathBuf> {
-            candidates.iter().filter(|c| c.manifest.as_ref().is_ok_and(test)).map(|c| c.path.clone()).collect()
-        };
-        let mut files = claiming(&|m| m.module == name);
-        if files.is_empty() {
-            files = claiming(&|m| m.answers_to(name));
+    /// The one file that claims a name in the first folder that has any, and which folder that is.
+    fn choose(
+        name: &str,
+        folders: &[(&Path, Result<Vec<Candidate>, Refusal>)],
+        claims: &dyn Fn(&Names, &str) -> bool,
+    ) -> Result<Option<(PathBuf, usize)>, Refusal> {
+        for (folder, candidates) in folders.iter().enumerate().filter_map(|(n, (_, all))| Some((n, all.as_ref().ok()?))) {
+            let claiming: Vec<_> =
+                candidates.iter().filter(|c| c.names.as_ref().is_some_and(|names| claims(names, name))).collect();
+            let files: Vec<_> = claiming.iter().filter(|c| c.manifest.is_ok()).map(|c| c.path.clone()).collect();
+            match (files.as_slice(), claiming.first()) {
+                ([file], _) => return Ok(Some((file.clone(), folder))),
+                ([], Some(Candidate { path, manifest: Err(reason), .. })) => return Err(reason.clone().at(path)),
+                ([], _) => {}
+                _ => return Err(Reason::Ambiguous { name: name.to_owned(), files }.into()),
+            }
         }
-        match files.len() {
-            0 | 1 => Ok(files.pop()),
-            _ => Err(Reason::Ambiguous { name: name.to_owned(), files }.into()),
-        }
+        Ok(None)
+    }
+
+    fn not_found(&self, name: &str, folders: &[(&Path, Result<Vec<Candidate>, Refusal>)]) -> Refusal {
+        let names = folders.iter().filter_map(|(_, all)| all.as_ref().ok()).flatten().filter_map(|c| c.names.as_ref());
+        let known = names.flat_map(|names| std::iter::once(&names.module).chain(&names.aliases)).map(String::as_str);
+        let nearest = settings::nearest(name, known).map(str::to_owned);
+        let searched = self.search.folders().iter().map(|f| (f.path.clone(), f.path.is_dir())).collect();
+        let refused = folders.iter().flat_map(|(_, candidates)| refused(candidates)).map(|r| r.to_string()).collect();
+        Reason::NotFound { name: name.to_owned(), nearest, searched, refused }.into()
     }
 
     /// Maps a checked plugin; one with the same content is mapped once.
@@ -177,8 +185,7 @@ impl Loader {
         let module = match mapped.get(&sha256) {
             Some(module) => *module,
             None => {
-                let copy = image::keep(&bytes, &manifest.module).map_err(|e| Reason::Load(e.to_string()).at(&path))?;
-                let module = library::map(&copy).map_err(|reason| reason.at(&path))?;
+                let module = library::map(&bytes, &manifest.module).map_err(|reason| reason.at(&path))?;
                 if proxy::manifest(module) != manifest_text {
                     return Err(Reason::ManifestDiffers.at(&path));
                 }
@@ -225,6 +232,14 @@ impl Loader {
         }
         let supervised = Supervised::new(&module, backend, Box::new(open), claim);
         Ok(Opened { backend: Arc::new(supervised), plugin })
+    }
+}
+
+/// Everything of a folder that is refused, or the folder.
+fn refused(candidates: &Result<Vec<Candidate>, Refusal>) -> Vec<Refusal> {
+    match candidates {
+        Ok(all) => all.iter().filter_map(|c| Some(c.manifest.as_ref().err()?.clone().at(&c.path))).collect(),
+        Err(refusal) => vec![refusal.clone()],
     }
 }
 

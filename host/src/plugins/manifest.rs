@@ -40,6 +40,32 @@ pub struct Manifest {
     pub config: serde_json::Value,
 }
 
+/// The names that a plugin claims, which can be read where the rest of its manifest is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Names {
+    /// The module name.
+    pub module: String,
+    /// Other names.
+    #[serde(default)]
+    pub aliases: Vec<String>,
+}
+
+impl Names {
+    /// The names in a manifest, if it is one at all; what could be no name is left out.
+    #[must_use]
+    pub fn in_text(text: &str) -> Option<Self> {
+        let mut names: Self = serde_json::from_str(text).ok()?;
+        names.aliases.retain(|alias| is_module_name(alias));
+        is_module_name(&names.module).then_some(names)
+    }
+
+    /// Whether `name` is its module name or an alias.
+    #[must_use]
+    pub fn answer_to(&self, name: &str) -> bool {
+        self.module == name || self.aliases.iter().any(|a| a == name)
+    }
+}
+
 /// The target triple of this build.
 #[must_use]
 pub fn host_target() -> &'static str {
@@ -86,12 +112,6 @@ impl Manifest {
             return Err(Reason::BadManifest("its config is no JSON Schema object".to_owned()));
         }
         Ok(())
-    }
-
-    /// Whether `name` is its module name or an alias.
-    #[must_use]
-    pub fn answers_to(&self, name: &str) -> bool {
-        self.module == name || self.aliases.iter().any(|a| a == name)
     }
 
     /// The capabilities that this build knows of.

@@ -208,7 +208,11 @@ impl fmt::Display for Reason {
                 "it would load other libraries by {found:?}, which is relative or depends on where the file lies, so others could slip it theirs; its vendor must link it without"
             ),
             Self::Untrusted { path, found, fix } => {
-                write!(f, "{} {found}, so somebody else could exchange the plugin or a library it loads; mend it with `{fix}`", path.display())
+                write!(
+                    f,
+                    "{} {found}, so somebody else could exchange the plugin or a library it loads; mend it with `{fix}`",
+                    path.display()
+                )
             }
             Self::NotPinned { module, expected: None, found, lock } => write!(
                 f,

@@ -1,5 +1,6 @@
 //! Where plugins may lie: an ordered list of folders, never the current one, never the system loader's.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// Folders in the order they are searched. The first one that has the module wins.
@@ -25,10 +26,8 @@ impl SearchPath {
         for folder in flags {
             path.push(folder.clone(), "--plugins-dir");
         }
-        if !is_privileged() {
-            for folder in std::env::var_os("HIVEMIND_PLUGINS_DIR").iter().flat_map(std::env::split_paths) {
-                path.push(folder, "$HIVEMIND_PLUGINS_DIR");
-            }
+        for folder in std::env::var_os(VARIABLE).map(|value| folders_of(&value, is_privileged())).unwrap_or_default() {
+            path.push(folder, "$HIVEMIND_PLUGINS_DIR");
         }
         for folder in configured {
             path.push(folder.clone(), "plugins_dir in server.json");
@@ -57,7 +56,7 @@ impl SearchPath {
         path
     }
 
-    /// Relative folders are taken from where the operator stands *when naming them*; empty ones, which would mean the current folder,
+    /// Relative folders, which only flags can have, are taken from where the operator stands *when naming them*; empty ones, which would mean the current folder,
     /// are passed over, and so is a folder that is on the list already.
     fn push(&mut self, folder: PathBuf, source: &'static str) {
         if folder.as_os_str().is_empty() {
@@ -76,14 +75,48 @@ impl SearchPath {
     }
 }
 
+const VARIABLE: &str = "HIVEMIND_PLUGINS_DIR";
+
+/// The folders that the variable names. Relative ones are passed over: whoever set it stood elsewhere than the program does now.
+fn folders_of(value: &OsStr, privileged: bool) -> Vec<PathBuf> {
+    if privileged {
+        tracing::warn!("{VARIABLE} is passed over, because this program has rights that its caller has not");
+        return Vec::new();
+    }
+    let (absolute, relative): (Vec<_>, Vec<_>) = std::env::split_paths(value).partition(|folder| folder.is_absolute());
+    for folder in relative.iter().filter(|folder| !folder.as_os_str().is_empty()) {
+        tracing::warn!("{VARIABLE}: {} is passed over, because it is not absolute", folder.display());
+    }
+    absolute
+}
+
 /// Whether the program runs with rights its caller does not have (set-user-id, file capabilities), so that the caller's environment
-/// must not choose its code: the kernel says so in the auxiliary vector's `AT_SECURE`.
-fn is_privileged() -> bool {
+/// must not choose its code. On Linux the kernel says so; what it says cannot be read by just those programs it is true of, so that
+/// silence means yes.
+#[must_use]
+pub fn is_privileged() -> bool {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if is_secure(std::fs::read("/proc/self/auxv")) {
+        return true;
+    }
+    #[cfg(unix)]
+    {
+        use rustix::process::{getegid, geteuid, getgid, getuid};
+        getuid() != geteuid() || getgid() != getegid()
+    }
+    #[cfg(not(unix))]
+    false
+}
+
+/// Whether the kernel's auxiliary vector has a set `AT_SECURE`, or cannot be understood.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn is_secure(vector: std::io::Result<Vec<u8>>) -> bool {
     const AT_SECURE: usize = 23;
     const WORD: usize = size_of::<usize>();
-    let vector = std::fs::read("/proc/self/auxv").unwrap_or_default();
-    let word = |bytes: &[u8]| <[u8; WORD]>::try_from(bytes).map_or(0, usize::from_ne_bytes);
-    vector.chunks_exact(2 * WORD).any(|pair| word(&pair[..WORD]) == AT_SECURE && word(&pair[WORD..]) != 0)
+    let word = |bytes: &[u8]| <[u8; WORD]>::try_from(bytes).map_or(usize::MAX, usize::from_ne_bytes);
+    let Ok(vector) = vector else { return true };
+    let entries = vector.chunks_exact(2 * WORD).map(|pair| (word(&pair[..WORD]), word(&pair[WORD..])));
+    entries.into_iter().find(|(tag, _)| *tag == AT_SECURE).is_none_or(|(_, value)| value != 0)
 }
 
 /// The files in a folder that look like libraries, by name, in order. A folder that is not there has none.
@@ -122,5 +155,26 @@ mod tests {
             ["/data/hivemind-core/plugins", "/usr/local/lib/hivemind/plugins", "/usr/lib/hivemind/plugins"]
         );
         assert!(path.folders().iter().all(|f| f.path.is_absolute()));
+    }
+
+    #[test]
+    fn the_variable_names_absolute_folders_and_nothing_to_a_privileged_program() {
+        let value = OsStr::new("/a::lib:./b:../c:/d");
+        assert_eq!(folders_of(value, false), [Path::new("/a"), Path::new("/d")]);
+        assert!(folders_of(value, true).is_empty());
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn a_kernel_that_does_not_say_otherwise_means_privileged() {
+        let vector = |entries: &[(usize, usize)]| {
+            Ok(entries.iter().flat_map(|(tag, value)| [tag.to_ne_bytes(), value.to_ne_bytes()].concat()).collect())
+        };
+        assert!(!is_secure(vector(&[(6, 4096), (23, 0), (0, 0)])));
+        assert!(is_secure(vector(&[(6, 4096), (23, 1), (0, 0)])));
+        assert!(is_secure(vector(&[(6, 4096), (0, 0)])));
+        assert!(is_secure(Ok(Vec::new())));
+        assert!(is_secure(Err(std::io::ErrorKind::PermissionDenied.into())));
+        assert!(!is_privileged(), "tests are not");
     }
 }

@@ -82,3 +82,48 @@ fn the_pretty_layout_is_pythons() {
     parse(r#"{"b":[],"a":{"y":1.50,"x":{}}}"#).unwrap().write_indented(1, &mut out);
     assert_eq!(out, "{\n        \"b\": [],\n        \"a\": {\n            \"y\": 1.50,\n            \"x\": {}\n        }\n    }");
 }
+
+#[test]
+fn lone_surrogates_are_kept_apart_and_read_as_one_sign_each() {
+    let text = r#"{"\ud800": 1, "\ud801": 2, "\uD800": 3}"#;
+    let Json::Object(members) = parse(text).unwrap() else { panic!("an object") };
+    let names: Vec<_> = members.iter().map(|m| (m.name.raw, m.raw)).collect();
+    assert_eq!(names, [("\\ud801", "2"), ("\\uD800", "3")]);
+    assert_eq!(members[0].name.to_str(), None);
+    assert_eq!(members[0].name.decode(), "\u{fffd}");
+    for (raw, decoded) in [
+        (r"\ud83d\ud83d\ude00", "\u{fffd}\u{1f600}"),
+        (r"a\udc00\ud800é", "a\u{fffd}\u{fffd}é"),
+        (r"\ud800\ufffd", "\u{fffd}\u{fffd}"),
+    ] {
+        let text = Text { raw };
+        assert_eq!((text.decode().as_ref(), text.to_str()), (decoded, None), "{raw}");
+    }
+    let lossy = parse(r#"{"\ud800": 1}"#).unwrap();
+    assert!(lossy.member("\u{fffd}").is_none() && lossy.member("\\ud800").is_none());
+    for (a, b, same) in [
+        (r#""\ud800""#, r#""\uD800""#, true),
+        (r#""\ud800""#, r#""\ud801""#, false),
+        (r#""\ud800""#, r#""\ufffd""#, false),
+        (r#"{"\ud800": 1, "\ud801": 2}"#, r#"{"\ud801": 2, "\uD800": 1}"#, true),
+        (r#"{"\ud800": 1}"#, r#"{"\ud801": 1}"#, false),
+    ] {
+        assert_eq!(parse(a).unwrap().same(&parse(b).unwrap()), same, "{a} {b}");
+    }
+}
+
+#[test]
+fn two_huge_objects_are_compared_without_their_product() {
+    const MEMBERS: usize = 5_000;
+    let object = |names: &mut dyn Iterator<Item = usize>| {
+        let members: Vec<_> = names.map(|n| format!("\"name {n}\": {n}")).collect();
+        format!("{{{}}}", members.join(","))
+    };
+    let (forth, back) = (object(&mut (0..MEMBERS)), object(&mut (0..MEMBERS).rev()));
+    let (forth, back) = (parse(&forth).unwrap(), parse(&back).unwrap());
+    // Names of which a map's hashes are alike in part are compared too, hence the factor.
+    let compared = names::compared::during(|| assert!(forth.same(&back)));
+    assert!(compared <= 4 * MEMBERS, "{compared} names were compared");
+    let few = (parse(r#"{"a":1,"b":2}"#).unwrap(), parse(r#"{"b":2,"a":1}"#).unwrap());
+    assert!(few.0.same(&few.1));
+}

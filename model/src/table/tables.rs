@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::record::carried;
 use super::{Record, Table};
 use crate::catalog::Catalog;
 use crate::collection::{Collection, CollectionId};
@@ -10,7 +11,6 @@ use crate::engine::{self, Transaction};
 use crate::error::{Error, Result};
 use crate::mutation::{Mutation, Outcome};
 use crate::query::Query;
-use crate::record;
 use crate::row::Row;
 use crate::value::{Key, ValueRef};
 
@@ -47,22 +47,17 @@ impl Tables {
     }
 
     /// The same records under the descriptions of this catalog, which has the same collections in the same order and maybe more.
-    /// A record is carried over by the names of its fields, and folded; one that does not fit becomes unreadable.
+    /// A record is carried over by the names of its fields, and folded; one that does not fit becomes unreadable
+    /// and keeps what of it does.
     #[must_use]
     pub fn redefined(&self, catalog: &Catalog) -> Self {
         let tables = catalog.iter().map(|(id, new)| {
             let mut table = Table::new(Arc::clone(new));
-            for (key, stored) in self.tables.get(id.0 as usize).into_iter().flat_map(Table::records) {
-                let old = self.tables[id.0 as usize].collection();
-                let carried = match stored {
-                    Record::Row(row) if old == new => Record::Row(row.clone()),
-                    Record::Row(row) => {
-                        let carried = row.view(old).and_then(|view| record::from_json(new, &record::to_json(&view)));
-                        carried.map_or_else(|e| Record::Unreadable(e.message().to_owned()), Record::Row)
-                    }
-                    unreadable => unreadable.clone(),
-                };
-                table.replace(key, Some(carried));
+            if let Some(old) = self.tables.get(id.0 as usize) {
+                for (key, stored) in old.records() {
+                    table.replace(key, Some(stored.under(old.collection(), new)));
+                }
+                table.set_strays(old.strays.iter().map(|v| carried(v, old.collection(), new)).collect());
             }
             table
         });
@@ -151,7 +146,7 @@ impl Transaction for Batch<'_> {
     }
 
     fn holder(&mut self, id: CollectionId, field: usize, value: ValueRef<'_>, except: &Key) -> Result<Option<Key>> {
-        Ok(self.tables.get(id)?.holder(field, value, except))
+        self.tables.get(id)?.holder(field, value, except)
     }
 
     fn matching(&mut self, query: &Query) -> Result<Vec<Key>> {

@@ -311,18 +311,23 @@ impl Wire for Change {
     }
 }
 
-/// An array of the task's number and its text parameters: 0 verify · 1 vacuum · 2 checkpoint · 3 backup (to)
+/// An array of the task's number and its text parameters: 0 verify · 1 vacuum · 2 checkpoint · 3 backup (to) · 4 rekey (password or nil)
 impl Wire for Task {
     fn encode(&self, w: &mut Writer) {
-        let (number, parameters): (u64, &[&String]) = match self {
-            Self::Verify => (0, &[]),
-            Self::Vacuum => (1, &[]),
-            Self::Checkpoint => (2, &[]),
-            Self::Backup { to } => (3, &[to]),
+        let (number, parameter): (u64, Option<Option<&String>>) = match self {
+            Self::Verify => (0, None),
+            Self::Vacuum => (1, None),
+            Self::Checkpoint => (2, None),
+            Self::Backup { to } => (3, Some(Some(to))),
+            Self::Rekey { password } => (4, Some(password.as_ref())),
         };
-        w.array(1 + parameters.len());
+        w.array(1 + usize::from(parameter.is_some()));
         w.uint(number);
-        parameters.iter().for_each(|p| w.str(p));
+        match parameter {
+            None => {}
+            Some(None) => w.nil(),
+            Some(Some(text)) => w.str(text),
+        }
     }
 
     fn decode(r: &mut Reader<'_>) -> Result<Self> {
@@ -333,7 +338,8 @@ impl Wire for Task {
             (1, 1) => Ok(Self::Vacuum),
             (2, 1) => Ok(Self::Checkpoint),
             (3, 2) => Ok(Self::Backup { to: String::decode(r)? }),
-            (0..=3, _) => Err(Error::invalid(format!("task {number} with {count} values"))),
+            (4, 2) => Ok(Self::Rekey { password: Option::decode(r)? }),
+            (0..=4, _) => Err(Error::invalid(format!("task {number} with {count} values"))),
             _ => unknown("task", number),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use hivemind_abi::Host;
 use hivemind_abi::model::{
@@ -16,6 +16,9 @@ use crate::place::Place;
 use crate::replace::{create_folder, failed, resolve};
 use crate::state::State;
 use crate::{inspect, journal, prepare};
+
+/// Records between two looks at the caller's deadline.
+const CHECK_EVERY: usize = 256;
 
 /// Opens a handle; the entry of the plugin. Only the folder is made.
 ///
@@ -108,20 +111,23 @@ impl Backend for JsonStore {
     fn prepare(&self, cx: &Context<'_>, collections: &[Collection]) -> Result<Vec<CollectionId>> {
         self.check(cx)?;
         prepare::check(&self.place, &self.known(), collections)?;
-        let ids = self.catalog.register(collections)?;
-        let mut new = Vec::new();
-        for id in &ids {
-            let collection = Arc::clone(self.catalog.get(*id)?);
-            if self.known().file(*id).is_err() && !new.iter().any(|(known, _)| known == id) {
-                new.push((*id, collection));
-            }
+        if collections.iter().all(|c| self.catalog.iter().any(|(_, known)| **known == *c)) {
+            return self.catalog.register(collections);
         }
-        if !new.is_empty() {
-            create_folder(&self.place.folder)?;
-            let _held = self.lock.take(cx)?;
-            let mut state = self.to_change();
-            state.tables.extend(&self.catalog);
-            prepare::load(cx, (&self.host, &self.place), &mut state, &new)?;
+        create_folder(&self.place.folder)?;
+        let _held = self.lock.take(cx)?;
+        // What is in the catalog is loaded, always: so the ids are tried out on a copy, and given when nothing can fail any more.
+        let trial = Catalog::new();
+        let known: Vec<Collection> = self.catalog.iter().map(|(_, known)| known.as_ref().clone()).collect();
+        trial.register(&known)?;
+        trial.register(collections)?;
+        let mut state = self.to_change();
+        let (files, mut tables) = prepare::load(cx, (&self.host, &self.place), &trial, known.len())?;
+        let ids = self.catalog.register(collections)?;
+        state.tables.extend(&self.catalog);
+        for file in files {
+            std::mem::swap(state.tables.get_mut(file.id)?, tables.get_mut(file.id)?);
+            state.files.insert(file.id, file);
         }
         Ok(ids)
     }
@@ -137,7 +143,13 @@ impl Backend for JsonStore {
     fn get_many(&self, cx: &Context<'_>, collection: CollectionId, keys: &[Key]) -> Result<Vec<Lookup>> {
         self.read(cx, collection, |state| {
             let table = state.tables.get(collection)?;
-            Ok(keys.iter().map(|key| table.get(key).map(Option::<&Row>::cloned)).collect())
+            let get = |(at, key): (usize, &Key)| {
+                if at % CHECK_EVERY == CHECK_EVERY - 1 {
+                    cx.check()?;
+                }
+                Ok(table.get(key).map(Option::<&Row>::cloned))
+            };
+            keys.iter().enumerate().map(get).collect()
         })
     }
 
@@ -163,6 +175,7 @@ impl Backend for JsonStore {
         self.finish_cut_batch()?;
         let mut state = self.to_change();
         for id in state.files.keys().copied().collect::<Vec<_>>() {
+            cx.check()?;
             state.reload(id)?;
         }
         Ok(inspect::counted(&state))

@@ -1,8 +1,8 @@
 //! Carrying a batch out: lock, look, try, write, switch.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use hivemind_abi::model::{Applied, CollectionId, Context, Error, Mutation, Result, Token};
+use hivemind_abi::model::{Applied, CollectionId, Context, Detail, Error, Mutation, Result, Token};
 
 use crate::backend::JsonStore;
 use crate::state::{State, Written};
@@ -86,16 +86,29 @@ fn switch(store: &JsonStore, written: Vec<Written>, journal: bool) -> Result<Opt
     let token = state.history.token();
     drop(state);
     for folder in folders {
-        replace::sync_folder(&folder).map_err(|e| {
-            let message = format!("the change is made, but may not survive a loss of power: {}", e.message());
-            Error::outcome_unknown(message).place(folder.display().to_string())
-        })?;
+        make_last(&folder, replace::sync_folder)?;
     }
     if journal && let Err(error) = journal::remove(&store.place.journal) {
         // It says what is true already; the next write tries again.
         store.warn(error.message());
     }
     Ok(Some(token))
+}
+
+/// Makes the new names in a folder last. One failure may be a passing one.
+///
+/// # Errors
+/// `outcome unknown` with the field [`Detail::DURABILITY`], by which the caller knows that the change is in place and that reading it
+/// back would say nothing of the disk.
+fn make_last(folder: &Path, sync: impl Fn(&Path) -> Result<()>) -> Result<()> {
+    sync(folder).or_else(|_| sync(folder)).map_err(|e| {
+        let message = format!(
+            "the change is in place and every program sees it, but it may not survive a loss of power: {}; check the disk, and do \
+             not repeat the change",
+            e.message()
+        );
+        Error::outcome_unknown(message).field(Detail::DURABILITY).place(folder.display().to_string())
+    })
 }
 
 /// The error of a batch of which nothing was done, its journal being taken back.
@@ -108,7 +121,7 @@ fn withdraw(store: &JsonStore, error: Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use hivemind_abi::model::{Backend as _, Collection, Key, Kind, Row};
+    use hivemind_abi::model::{Backend as _, Code, Collection, Key, Kind, Row};
     use hivemind_abi::{Host, model::CollectionId};
 
     use super::*;
@@ -126,6 +139,26 @@ mod tests {
         let store = open(r#"{"name": "hivemind-test-cut"}"#, Host::detached(folder)).expect("a handle");
         let ids = store.prepare(&Context::unbounded(), &collections()).expect("prepared");
         (store, ids)
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_synced_is_tried_once_more_and_then_told_of() {
+        let fails = |times: usize| {
+            let left = std::cell::Cell::new(times);
+            make_last(Path::new("folder"), |_| match left.get() {
+                0 => Ok(()),
+                n => {
+                    left.set(n - 1);
+                    Err(Error::io("the disk is gone"))
+                }
+            })
+        };
+        assert_eq!(fails(1), Ok(()));
+        let error = fails(2).expect_err("gone");
+        assert_eq!((error.code(), error.retryable()), (Code::OutcomeUnknown, false));
+        assert_eq!(error.detail().field.as_deref(), Some("durability"), "by this nobody takes reading it back for an answer");
+        assert!(error.message().contains("in place") && error.message().contains("the disk is gone"), "{error}");
+        assert_eq!(error.detail().place.as_deref(), Some("folder"));
     }
 
     #[test]

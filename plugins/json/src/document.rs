@@ -79,21 +79,31 @@ impl Document {
             _ => None,
         };
         let text = clean.as_deref().unwrap_or(&source);
-        let parsed = json::parse(text).map_err(|e| Error::corrupt(e.to_string()))?;
+        let parsed = json::parse(text);
+        let covered = match &parsed {
+            Err(e) if e.what == deep::NESTED_TOO_DEEP => deep::covered(text),
+            _ => None,
+        };
+        let parsed = covered.as_deref().map_or(parsed, json::parse).map_err(|e| Error::corrupt(e.to_string()))?;
         let Json::Object(members) = &parsed else {
             return Err(Error::corrupt(format!("expected an object of records at line 1, found {}", parsed.kind())));
         };
+        let parsed_text = covered.as_deref().unwrap_or(text);
         let range = |part: &str| {
-            let start = part.as_ptr() as usize - text.as_ptr() as usize;
+            let start = part.as_ptr() as usize - parsed_text.as_ptr() as usize;
             start..start + part.len()
         };
         let mut entries = Vec::with_capacity(members.len());
         for (at, member) in members.iter().enumerate() {
-            entries.push(Entry { name: range(member.name.raw), value: range(member.raw) });
-            visit(at, member);
+            let entry = Entry { name: range(member.name.raw), value: range(member.raw) };
+            match text.get(entry.value.clone()) {
+                Some(raw) if raw != member.raw => visit(at, &Member { raw, ..member.clone() }),
+                _ => visit(at, member),
+            }
+            entries.push(entry);
         }
-        let has_separators = SEPARATORS.iter().any(|(separator, _)| source.contains(*separator));
         drop(parsed);
+        let has_separators = SEPARATORS.iter().any(|(separator, _)| source.contains(*separator));
         Ok(Self { source, clean, has_separators, entries })
     }
 
@@ -121,9 +131,9 @@ impl Document {
         self.entries.get(at).map_or("", |e| &self.text()[e.value.clone()])
     }
 
-    /// The position of the record of this name, found by looking at all.
-    pub(crate) fn position(&self, name: &str) -> Option<usize> {
-        (0..self.len()).find(|at| json::Text { raw: self.name(*at) }.decode() == name)
+    /// The positions of the records by their names.
+    pub(crate) fn positions(&self) -> HashMap<json::Name<'_>, usize> {
+        (0..self.len()).map(|at| (json::Text { raw: self.name(at) }.name(), at)).collect()
     }
 
     /// The document after some edits: what is left in its order, what is new behind it, no comments.
@@ -179,6 +189,8 @@ impl Document {
     }
 }
 
+mod deep;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,7 +208,8 @@ mod tests {
         assert_eq!(new.source(), "{\n    \"b\": {\"x\":1.10,  \"y\":[ ]},\n    \"a\": 6,\n    \"c\": null,\n    \"d\": 7\n}");
         let again = parse(new.source());
         assert_eq!((0..4).map(|at| again.value(at)).collect::<Vec<_>>(), (0..4).map(|at| new.value(at)).collect::<Vec<_>>());
-        assert_eq!((new.name(3), new.position("d"), new.len()), ("d", Some(3), 4));
+        let at = new.positions().get(&json::Text { raw: "d" }.name()).copied();
+        assert_eq!((new.name(3), at, new.len()), ("d", Some(3), 4));
         let none = Edits { changed: (0..4).map(|at| (at, None)).collect(), ..Edits::default() };
         assert_eq!(new.edited(&none).source(), "{}");
     }

@@ -1,6 +1,6 @@
 //! A record in the file and the row it stands for.
 
-use hivemind_abi::model::json::{self, Json, Member};
+use hivemind_abi::model::json::{self, Json, Member, Text};
 use hivemind_abi::model::{Collection, Error, Key, Kind, Result, Row, RowView, Value, ValueRef, eval, record};
 
 use crate::document::without_separators;
@@ -20,6 +20,8 @@ pub(crate) enum Reading {
         why: String,
         /// The key that the record gives itself, where it is another: nobody else may take it.
         own: Option<Key>,
+        /// What of it could be read: nobody else may have its unique values.
+        values: Vec<(usize, Value)>,
     },
     /// Something that is kept as it is under a name that is no key.
     Stray {
@@ -27,13 +29,16 @@ pub(crate) enum Reading {
         why: String,
         /// As above.
         own: Option<Key>,
+        /// As above.
+        values: Vec<(usize, Value)>,
     },
 }
 
-/// The key a name stands for, and whether it is written exactly so.
-pub(crate) fn key_named(collection: &Collection, name: &str) -> Option<(Key, bool)> {
+/// The key a name stands for, and whether it is written exactly so. A name with half of a surrogate pair stands for none.
+pub(crate) fn key_named(collection: &Collection, name: Text<'_>) -> Option<(Key, bool)> {
+    let name = name.to_str()?;
     match collection.key_kind() {
-        Kind::Text => Some((Key::Text(name.to_owned()), true)),
+        Kind::Text => Some((Key::Text(name.into_owned()), true)),
         _ => name.trim().parse::<i64>().ok().map(|key| (Key::Int(key), key.to_string() == name)),
     }
 }
@@ -46,11 +51,20 @@ pub(crate) fn quoted_name(key: &Key) -> String {
     }
 }
 
+/// Whether values of a record were covered because they are nested too deep, see `document::deep`: its parts stand in another text
+/// than it does itself then.
+fn is_covered(member: &Member<'_>) -> bool {
+    let text = member.raw.as_bytes().as_ptr_range();
+    matches!(&member.value, Json::Object(parts) if parts.iter().any(|part| !text.contains(&part.raw.as_ptr())))
+}
+
 /// Reads what stands under a name.
 pub(crate) fn read(collection: &Collection, member: &Member<'_>) -> Reading {
     let name = member.name.decode();
+    let is_covered = is_covered(member);
     let (own, why) = match row_of(collection, &member.value) {
-        Ok((key, row)) => match key_named(collection, &name) {
+        _ if is_covered => (None, format!("it is nested deeper than {} levels", json::MAX_DEPTH)),
+        Ok((key, row)) => match key_named(collection, member.name) {
             Some((named, true)) if named == key => return Reading::Row(key, row),
             _ => {
                 let field = collection.key_name();
@@ -59,9 +73,10 @@ pub(crate) fn read(collection: &Collection, member: &Member<'_>) -> Reading {
         },
         Err(e) => (None, e.message().to_owned()),
     };
-    match key_named(collection, &name) {
-        Some((key, exact)) => Reading::Unreadable { own: own.filter(|own| *own != key), key, exact, why },
-        None => Reading::Stray { why: format!("the record {name:?}: {why}"), own },
+    let values = record::salvaged(collection, &member.value);
+    match key_named(collection, member.name) {
+        Some((key, exact)) => Reading::Unreadable { own: own.filter(|own| *own != key), key, exact, why, values },
+        None => Reading::Stray { why: format!("the record {name:?}: {why}"), own, values },
     }
 }
 
@@ -89,8 +104,8 @@ fn on_one_line(row: &RowView<'_>) -> Result<Option<Row>> {
 
 /// Writes a row as it stands in the file, and reads that back: what is returned is what a later start will find.
 ///
-/// `previous` is the row that stands there and its text: a text or number that stays the same keeps its spelling, because a lone
-/// surrogate or a number's notation has no other place to survive in.
+/// `previous` is the row that stands there and its text: a text or number that stays the same keeps its spelling, because a number's
+/// notation has no other place to survive in, and what did not change should not look changed.
 ///
 /// # Errors
 /// `invalid` if the file could not be read any more with this record in it.
@@ -164,17 +179,18 @@ mod tests {
         assert!(matches!(reading("5", "null"), Reading::Unreadable { key: Key::Int(5), own: None, .. }));
         assert!(matches!(reading("5", r#"{"name": "no id"}"#), Reading::Unreadable { .. }));
         assert!(matches!(reading("_comment", r#""text""#), Reading::Stray { own: None, .. }));
+        assert!(matches!(reading("5", r#"{"id": 5, "name": "\ud800"}"#), Reading::Unreadable { key: Key::Int(5), .. }));
     }
 
     #[test]
     fn the_layout_is_pythons_and_a_kept_value_keeps_its_spelling() {
-        let text = "{\n        \"id\": 1,\n        \"seen\": 1.50,\n        \"name\": \"\\ud800\",\n        \"odd\": [1]\n    }";
+        let text = "{\n        \"id\": 1,\n        \"seen\": 1.50,\n        \"name\": \"\\u00e9\",\n        \"odd\": [1]\n    }";
         let Reading::Row(_, old) = reading("1", text) else { panic!("a row") };
         let c = collection();
         let mut new = old.view(&c).expect("a view").to_builder();
         new.put(3, Value::Json("[\"\u{2028}é\",{}]".to_owned())).expect("a list");
         let (text, back) = render(&c, &new.build(), Some((&old, text))).expect("rendered");
-        let expected = "{\n        \"id\": 1,\n        \"name\": \"\\ud800\",\n        \"seen\": 1.50,\n        \"list\": [\n            \
+        let expected = "{\n        \"id\": 1,\n        \"name\": \"\\u00e9\",\n        \"seen\": 1.50,\n        \"list\": [\n            \
                         \"\\u2028é\",\n            {}\n        ],\n        \"meta\": {\n            \"odd\": [\n                1\n            \
                         ]\n        }\n    }";
         assert_eq!(text, expected);

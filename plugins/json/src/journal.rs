@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hivemind_abi::model::json::{self, Json};
 use hivemind_abi::model::{Error, Result};
@@ -15,6 +15,7 @@ use crate::document::{Document, Edits};
 use crate::replace::{failed, replace, sync_folder};
 use crate::seen::Seen;
 
+const NAME: &str = "hivemind-journal ";
 const MAGIC: &str = "hivemind-journal 1";
 
 /// The changes of a batch to one file.
@@ -54,7 +55,7 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
 /// Finishes what a journal says, if there is one; only right under the lock. Tells `warn` what could not be done.
 ///
 /// # Errors
-/// `io`, `denied` and `corrupt` for a file it concerns; the journal stays then.
+/// `io`, `denied` and `corrupt` for a file it concerns, `too new` for a journal of a later program; the journal stays then.
 pub(crate) fn replay(path: &Path, mut warn: impl FnMut(&str)) -> Result<()> {
     let content = match fs::read(path) {
         Ok(content) => content,
@@ -62,10 +63,53 @@ pub(crate) fn replay(path: &Path, mut warn: impl FnMut(&str)) -> Result<()> {
         Err(e) => return Err(failed("read", path)(e)),
     };
     let folder = path.parent().unwrap_or(Path::new("."));
-    for changes in decode(&content).unwrap_or_default() {
+    if content.is_empty() {
+        return remove(path);
+    }
+    let Some(journal) = decode(&content) else {
+        return match newer(&content) {
+            Some(header) => {
+                let message = format!(
+                    "{} is a journal of a newer program ({header}); start that one to finish its batch; nothing was touched",
+                    path.display()
+                );
+                Err(Error::too_new(message).place(path.display().to_string()))
+            }
+            None => set_aside(path, warn),
+        };
+    };
+    for changes in journal {
         redo(&folder.join(&changes.file), &changes.records, &mut warn)?;
     }
     remove(path)
+}
+
+/// The header of a journal in another version than ours.
+fn newer(content: &[u8]) -> Option<String> {
+    let head = content.split(|b| *b == b'\n').next().filter(|head| head.len() < content.len())?;
+    let head = std::str::from_utf8(head).ok()?;
+    let version = head.strip_prefix(NAME)?.split(' ').next()?;
+    let is_number = !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit());
+    (is_number && version != "1").then(|| format!("{NAME}{version}"))
+}
+
+/// Keeps a damaged journal under another name, because it may be all that is left of a part of its batch.
+fn set_aside(path: &Path, mut warn: impl FnMut(&str)) -> Result<()> {
+    let name = |n: usize| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(if n == 1 { ".damaged".to_owned() } else { format!(".damaged.{n}") });
+        PathBuf::from(name)
+    };
+    // Nobody else makes such a name: this happens under the lock.
+    let free = (1..).map(name).find(|name| matches!(fs::symlink_metadata(name), Err(e) if e.kind() == ErrorKind::NotFound));
+    let Some(aside) = free else { return Err(Error::io(format!("no name is free to set {} aside", path.display()))) };
+    fs::rename(path, &aside).map_err(failed("set aside", path))?;
+    warn(&format!(
+        "{} is damaged and was not carried out; it is kept as {}; a batch over several files may be there in part",
+        path.display(),
+        aside.display()
+    ));
+    sync_folder(path.parent().unwrap_or(Path::new(".")))
 }
 
 fn redo(path: &Path, records: &[Change], warn: &mut impl FnMut(&str)) -> Result<()> {
@@ -75,17 +119,21 @@ fn redo(path: &Path, records: &[Change], warn: &mut impl FnMut(&str)) -> Result<
         None => Document::default(),
     };
     let mut edits = Edits::default();
+    let positions = document.positions();
     for change in records {
         let Ok(Json::String(name)) = json::parse(&change.name) else { continue };
-        let name = name.decode();
-        let at = document.position(&name);
+        let at = positions.get(&name.name()).copied();
         let found = at.map(|at| document.value(at));
         if same(found, change.after.as_deref()) {
             continue;
         }
         if !same(found, change.before.as_deref()) {
             // It was changed since, by a program that does not know this journal: the later change stands.
-            warn(&format!("{}: record {name:?} was changed after a batch that was cut; it is left as it is", path.display()));
+            warn(&format!(
+                "{}: record {:?} was changed after a batch that was cut; it is left as it is",
+                path.display(),
+                name.decode()
+            ));
             continue;
         }
         match (at, &change.after) {
@@ -94,6 +142,7 @@ fn redo(path: &Path, records: &[Change], warn: &mut impl FnMut(&str)) -> Result<
             (None, None) => {}
         }
     }
+    drop(positions);
     if edits.is_empty() { Ok(()) } else { replace(path, document.edited(&edits).source().as_bytes()) }
 }
 
@@ -160,6 +209,8 @@ pub(crate) fn unfinished(error: &Error, path: &Path) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use hivemind_abi::model::Code;
+
     use super::*;
 
     fn changes() -> Vec<Changes> {
@@ -185,6 +236,44 @@ mod tests {
             assert_eq!(decode(&text.as_bytes()[..cut]), None);
         }
         assert_eq!(decode(text.replace("6", "7").as_bytes()), None);
+    }
+
+    #[test]
+    fn what_is_no_whole_journal_of_ours_is_never_lost() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("s.journal");
+        let newer = "hivemind-journal 2 whatever\nbinary";
+        fs::write(&path, newer).expect("written");
+        let error = replay(&path, |warning| panic!("{warning}")).expect_err("newer");
+        assert_eq!((error.code(), fs::read_to_string(&path).expect("kept").as_str()), (Code::TooNew, newer));
+        let torn = encode(&changes()).replace('6', "7");
+        let damaged = [torn.as_str(), "hivemind-journal 1", "hivemind-jou", "\0\0\0"];
+        for content in damaged {
+            fs::write(&path, content).expect("written");
+            let mut warnings = Vec::new();
+            replay(&path, |warning| warnings.push(warning.to_owned())).expect("set aside");
+            assert!(!path.exists() && warnings.len() == 1 && warnings[0].contains("s.journal.damaged"), "{warnings:?}");
+        }
+        let kept = |suffix: &str| fs::read_to_string(folder.path().join(format!("s.journal.damaged{suffix}"))).expect("kept");
+        assert_eq!([kept(""), kept(".2"), kept(".3"), kept(".4")], damaged);
+        fs::write(&path, "").expect("written");
+        replay(&path, |warning| panic!("{warning}")).expect("nothing to do");
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_journal_of_many_records_is_carried_out_in_one_pass_over_the_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, journal) = (folder.path().join("a.json"), folder.path().join("s.journal"));
+        let many = 20_000;
+        let records: Vec<_> = (0..many).map(|n| format!("\"{n}\": 1")).collect();
+        fs::write(&file, format!("{{{}}}", records.join(","))).expect("written");
+        let change = |n: usize| Change { name: json::quote(&n.to_string()), before: Some("1".into()), after: Some("2".into()) };
+        write(&journal, &[Changes { file: "a.json".to_owned(), records: (0..many).map(change).collect() }]).expect("written");
+        let since = std::time::Instant::now();
+        replay(&journal, |warning| panic!("{warning}")).expect("replayed");
+        assert!(since.elapsed() < std::time::Duration::from_secs(8), "{:?}", since.elapsed());
+        assert!(!fs::read_to_string(&file).expect("read").contains(": 1"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use hivemind_abi::model::json::Member;
 use hivemind_abi::model::table::{Record, Table};
-use hivemind_abi::model::{Collection, CollectionId, Error, Key, Result};
+use hivemind_abi::model::{Code, Collection, CollectionId, Error, Key, Result, Value};
 
 use crate::document::Document;
 use crate::entry::{self, Reading};
@@ -32,6 +32,8 @@ pub(crate) struct Loaded {
     claims: Vec<Key>,
     strays: Vec<String>,
     seen: Seen,
+    // Whether there was a file: one that was there and is gone is not an empty store.
+    existed: bool,
     broken: Option<Error>,
 }
 
@@ -48,6 +50,7 @@ impl Loaded {
             claims: Vec::new(),
             strays: Vec::new(),
             seen: Seen::default(),
+            existed: false,
             broken: None,
         }
     }
@@ -60,6 +63,12 @@ impl Loaded {
     /// What is in the file and no record of the collection.
     pub(crate) fn strays(&self) -> &[String] {
         &self.strays
+    }
+
+    fn gone(&self) -> Error {
+        let path = self.files.data.display();
+        let message = format!("{path} was moved away or removed while it was open; put it back, or restart to begin without it");
+        Error::new(Code::Unavailable, false, message).collection(&self.collection.name).place(path.to_string())
     }
 
     /// Whether the file is what was loaded.
@@ -82,9 +91,14 @@ impl Loaded {
     /// Reads the file again and brings the table to what it says; returns the keys of what changed, maybe some more.
     ///
     /// # Errors
-    /// `corrupt` if the file as a whole cannot be read; the table stays as it was, and is not to be answered from.
+    /// `corrupt` if the file as a whole cannot be read, `unavailable` if it is gone; the table stays as it was, and is not to be
+    /// answered from.
     pub(crate) fn reload(&mut self, table: &mut Table) -> Result<Vec<Key>> {
         let (content, seen) = Seen::read(&self.files.data)?;
+        if content.is_none() && self.existed {
+            return Err(self.gone());
+        }
+        self.existed = content.is_some();
         self.generation += 1;
         self.seen = seen;
         let mut next = Next::new(self, table);
@@ -122,11 +136,12 @@ impl Loaded {
         self.claims.clear();
         for (key, why) in found.claims {
             if !found.positions.contains_key(&key) && !self.claims.contains(&key) {
-                table.replace(&key, Some(Record::Unreadable(why)));
+                table.replace(&key, Some(Record::Unreadable { why, values: Vec::new() }));
                 changed.push(key.clone());
                 self.claims.push(key);
             }
         }
+        table.set_strays(found.stray_values);
         self.document = Arc::new(document);
         self.positions = found.positions;
         self.strays = found.strays;
@@ -145,6 +160,7 @@ impl Loaded {
         let first = document.len() - added.len();
         self.positions.extend(added.into_iter().zip(first..));
         self.document = Arc::new(document);
+        self.existed = true;
         self.seen = Seen::written(file);
     }
 }
@@ -157,6 +173,8 @@ struct Found {
     records: HashMap<Key, Record>,
     claims: Vec<(Key, String)>,
     strays: Vec<String>,
+    // What could be read of the strays.
+    stray_values: Vec<Vec<(usize, Value)>>,
 }
 
 /// Compares a new content with what is loaded, record by record.
@@ -175,8 +193,7 @@ impl<'l> Next<'l> {
 
     fn take(&mut self, at: usize, member: &Member<'_>) {
         let collection = &self.known.collection;
-        let name = member.name.decode();
-        if let Some((key, true)) = entry::key_named(collection, &name)
+        if let Some((key, true)) = entry::key_named(collection, member.name)
             && self.is_known(&key, member)
         {
             self.place(key, at, None);
@@ -184,24 +201,25 @@ impl<'l> Next<'l> {
         }
         match entry::read(collection, member) {
             Reading::Row(key, row) => self.place(key, at, Some(Record::Row(row))),
-            Reading::Unreadable { key, exact: true, why, own } => {
+            Reading::Unreadable { key, exact: true, why, own, values } => {
                 self.claim(own, &why);
-                self.place(key, at, Some(Record::Unreadable(why)));
+                self.place(key, at, Some(Record::Unreadable { why, values }));
             }
-            Reading::Unreadable { key, why, own, .. } => {
+            Reading::Unreadable { key, why, own, values, .. } => {
                 self.claim(own, &why);
+                let name = member.name.decode();
                 match self.found.positions.entry(key.clone()) {
-                    Slot::Occupied(_) => self.found.strays.push(stray(&name, &key)),
+                    Slot::Occupied(_) => self.stray(stray(&name, &key), values),
                     Slot::Vacant(slot) => {
                         slot.insert(at);
-                        self.found.records.insert(key.clone(), Record::Unreadable(why));
+                        self.found.records.insert(key.clone(), Record::Unreadable { why, values });
                         self.loose.insert(key, name.into_owned());
                     }
                 }
             }
-            Reading::Stray { why, own } => {
+            Reading::Stray { why, own, values } => {
                 self.claim(own, &why);
-                self.found.strays.push(why);
+                self.stray(why, values);
             }
         }
     }
@@ -215,13 +233,21 @@ impl<'l> Next<'l> {
 
     fn place(&mut self, key: Key, at: usize, record: Option<Record>) {
         if let Some(name) = self.loose.remove(&key) {
-            self.found.strays.push(stray(&name, &key));
-            self.found.records.remove(&key);
+            let values = match self.found.records.remove(&key) {
+                Some(Record::Unreadable { values, .. }) => values,
+                _ => Vec::new(),
+            };
+            self.stray(stray(&name, &key), values);
         }
         if let Some(record) = record {
             self.found.records.insert(key.clone(), record);
         }
         self.found.positions.insert(key, at);
+    }
+
+    fn stray(&mut self, why: String, values: Vec<(usize, Value)>) {
+        self.found.strays.push(why);
+        self.found.stray_values.push(values);
     }
 
     fn claim(&mut self, own: Option<Key>, why: &str) {

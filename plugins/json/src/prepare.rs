@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use hivemind_abi::Host;
 use hivemind_abi::model::json::{self, Json};
-use hivemind_abi::model::{Collection, CollectionId, Context, Error, Result};
+use hivemind_abi::model::table::Tables;
+use hivemind_abi::model::{Catalog, Collection, Context, Error, Result};
 
 use crate::document::{Document, Edits};
 use crate::entry::{self, Reading};
@@ -38,33 +39,36 @@ pub(crate) fn check(place: &Place, state: &State, collections: &[Collection]) ->
     Ok(())
 }
 
-/// Brings the files of collections to their versions and loads them; only right under the lock.
+/// Brings the files of the collections from `first` on to their versions and loads them, into tables of their own; only right under
+/// the lock.
 ///
 /// # Errors
 /// `too new`, `corrupt` for a file that cannot be read, `io`.
 pub(crate) fn load(
     cx: &Context<'_>,
     (host, place): (&Host, &Place),
-    state: &mut State,
-    collections: &[(CollectionId, Arc<Collection>)],
-) -> Result<()> {
+    catalog: &Catalog,
+    first: usize,
+) -> Result<(Vec<Loaded>, Tables)> {
     // Again, now that nobody can change it.
-    for (_, collection) in collections {
+    for (_, collection) in catalog.iter().skip(first) {
         sentinel::check(&place.files(collection)?.sentinel, collection)?;
     }
     journal::replay(&place.journal, |warning| host.warn(warning))?;
-    for (id, collection) in collections {
+    let (mut loaded, mut tables) = (Vec::new(), Tables::default());
+    tables.extend(catalog);
+    for (id, collection) in catalog.iter().skip(first) {
         cx.check()?;
         let files = place.files(collection)?;
         for file in [&files.data, &files.sentinel, &place.journal] {
             replace::remove_leftovers(file)?;
         }
         migrate(host, &files, collection)?;
-        let mut file = Loaded::new(*id, Arc::clone(collection), files);
-        file.reload(state.tables.get_mut(*id)?)?;
-        state.files.insert(*id, file);
+        let mut file = Loaded::new(id, Arc::clone(collection), files);
+        file.reload(tables.get_mut(id)?)?;
+        loaded.push(file);
     }
-    Ok(())
+    Ok((loaded, tables))
 }
 
 /// Rewrites older records in their folded form, then the version, in this order: cut in between, it is all done again, to the same
@@ -98,7 +102,7 @@ fn folded(collection: &Collection, member: &json::Member<'_>) -> Option<String> 
     let Reading::Row(_, row) = entry::read(collection, member) else { return None };
     let Json::Object(members) = &member.value else { return None };
     let view = row.view(collection).ok()?;
-    let known = members.iter().all(|m| collection.position(&m.name.decode()).is_some());
+    let known = members.iter().all(|m| m.name.to_str().is_some_and(|name| collection.position(&name).is_some()));
     let extras = collection.extras.and_then(|at| collection.at(at).ok().map(|field| (at, field)));
     let extras_are_folded = extras.is_none_or(|(at, field)| match member.value.member(&field.name) {
         Some(stored) => json::parse(view.at(at).as_str().unwrap_or("null")).is_ok_and(|folded| folded.same(&stored.value)),

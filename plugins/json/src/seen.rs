@@ -3,13 +3,14 @@
 //! By `stat` on each call, because it is exact, costs about a microsecond and works on every file system. The file that was read is
 //! held open, so that its inode number cannot come back for another file. What `stat` cannot tell is a change in place within one
 //! tick of the file system's clock; so a file that was read while its last change was fresh is compared by content until a tick
-//! has passed.
+//! has passed, by one caller at a time.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, TryLockError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hivemind_abi::model::{Error, Result};
@@ -28,6 +29,8 @@ pub(crate) struct Seen {
     // `None`: there was none.
     file: Option<(Stamp, File)>,
     settled: AtomicBool,
+    // Held by the one who compares the content.
+    settling: Mutex<()>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +76,7 @@ impl Seen {
             attempts -= 1;
             if steady || attempts == 0 {
                 let settled = AtomicBool::new(steady && stamp.is_settled(moment));
-                return Ok((Some(content), Self { file: Some((stamp, file)), settled }));
+                return Ok((Some(content), Self { file: Some((stamp, file)), settled, settling: Mutex::new(()) }));
             }
         }
     }
@@ -81,7 +84,7 @@ impl Seen {
     /// What our own new content of a file looks like. If that cannot be told it looks like none, and is read again.
     pub(crate) fn written(file: Option<File>) -> Self {
         let file = file.and_then(|file| Some((Stamp::new(&file.metadata().ok()?), file)));
-        Self { file, settled: AtomicBool::new(false) }
+        Self { file, settled: AtomicBool::new(false), settling: Mutex::new(()) }
     }
 
     /// Whether the file still is what was seen, `content` being what it held then.
@@ -92,6 +95,12 @@ impl Seen {
         if self.settled.load(Ordering::Relaxed) || self.file.is_none() {
             return Ok(true);
         }
+        // One at a time: all would read the same file, and whoever finds another content reloads it for all.
+        let _turn = match self.settling.try_lock() {
+            Ok(turn) => turn,
+            Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(true),
+        };
         let (found, again) = Self::read(path)?;
         let same = found.as_deref() == Some(content) && again.stamp() == self.stamp();
         if same && again.settled.load(Ordering::Relaxed) {
@@ -172,6 +181,22 @@ mod tests {
             file.write_all_at(&[round, 1], 0).expect("changed");
             assert!(!seen.is_current(&path, &content).expect("a look"), "round {round}");
         }
+    }
+
+    #[test]
+    fn a_fresh_file_is_compared_by_one_caller_while_the_others_go_by_its_stamp() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("f");
+        fs::write(&path, "a").expect("written");
+        let (_, mut seen) = Seen::read(&path).expect("read");
+        seen.settled = AtomicBool::new(false);
+        // Who compares sees that the content is another one; who does not, does not read it.
+        assert!(!seen.is_current(&path, b"other").expect("a look"));
+        let comparing = seen.settling.lock().expect("free");
+        assert!(seen.is_current(&path, b"other").expect("a look"));
+        fs::write(&path, "longer").expect("written");
+        assert!(!seen.is_current(&path, b"other").expect("a look"), "but a change that shows is seen by all");
+        drop(comparing);
     }
 
     #[test]

@@ -101,7 +101,7 @@ fn a_whole_journal_is_carried_out_wherever_the_batch_was_cut() {
 }
 
 #[test]
-fn a_torn_journal_is_removed_and_nothing_of_it_done() {
+fn a_torn_journal_is_set_aside_and_nothing_of_it_done() {
     let folder = Folder::new();
     let (before, after) = cut(&folder);
     let whole = journal(&before, &after);
@@ -111,6 +111,7 @@ fn a_torn_journal_is_removed_and_nothing_of_it_done() {
         assert_eq!((count(&store, c), count(&store, n)), (1, 1));
         assert_eq!(folder.read("clients.json"), before);
         assert!(!folder.file("clients.journal").exists());
+        assert_eq!(folder.file("clients.journal.damaged").exists(), end > 0);
     }
 }
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use common::{Folder, client, clients, count, cx, member, name, notes, put, rename, shown, with};
 use hivemind_abi::Host;
-use hivemind_abi::model::{Backend, Change, Code, Key, Mutation, Outcome, Query, Row, Task, Value};
+use hivemind_abi::model::{Backend, Change, Code, Collection, Key, Kind, Mutation, Outcome, Query, Row, Task, Value};
 use hivemind_json_plugin::backend::open;
 
 fn unchanged(folder: &Folder, content: &str) {
@@ -204,18 +204,18 @@ fn separators_that_break_pythons_reader_are_escaped_everywhere() {
 }
 
 #[test]
-fn a_narrow_change_keeps_what_a_string_cannot_hold() {
+fn a_narrow_change_keeps_the_spelling_of_the_rest() {
     let folder = Folder::new();
     folder.write(
         "clients.json",
-        r#"{"1": {"client_id": 1, "api_key": "a", "name": "\ud800", "last_seen": -1, "metadata": {"n": 1.10}}}"#,
+        r#"{"1": {"client_id": 1, "api_key": "a", "name": "\u00e9", "last_seen": -1, "metadata": {"n": 1.10}}}"#,
     );
     let (store, id) = folder.open();
     store
         .apply(&cx(), &[Mutation::Update { collection: id, key: Key::Int(1), changes: vec![Change::set(4, true)], when: vec![] }])
         .expect("changed");
     let text = folder.read("clients.json");
-    assert_eq!(member(&text, &["1", "name"]).as_deref(), Some(r#""\ud800""#));
+    assert_eq!(member(&text, &["1", "name"]).as_deref(), Some(r#""\u00e9""#));
     assert_eq!(member(&text, &["1", "last_seen"]).as_deref(), Some("-1"));
     assert_eq!(member(&text, &["1", "metadata", "n"]).as_deref(), Some("1.10"));
     assert_eq!(member(&text, &["1", "is_admin"]).as_deref(), Some("true"));
@@ -304,8 +304,70 @@ fn a_folder_that_is_gone_is_not_an_empty_store() {
     assert_eq!(store.apply(&cx(), &[rename(id, 1, "y")]).expect_err("gone").code(), Code::Unavailable);
     fs::rename(&aside, folder.path()).expect("back");
     assert_eq!(name(&store, id, 1).as_deref(), Some("x"));
-    fs::remove_file(folder.file("clients.json")).expect("removed");
-    assert_eq!(count(&store, id), 0, "but without the file it is empty");
+}
+
+#[test]
+fn a_file_that_is_moved_away_from_an_open_store_is_not_an_empty_one() {
+    let folder = Folder::new();
+    let (store, id) = folder.open();
+    assert_eq!(count(&store, id), 0, "before there is a file there are no records");
+    put(&store, id, client(1, "a", "x"));
+    let (reader, _) = folder.open();
+    let aside = folder.file("aside");
+    fs::rename(folder.file("clients.json"), &aside).expect("moved");
+    for store in [&store, &reader] {
+        let error = store.get(&cx(), id, Key::Int(1).as_ref()).expect_err("gone");
+        assert!(error.message().contains("clients.json was moved away"), "{error}");
+        assert_eq!((error.code(), error.retryable()), (Code::Unavailable, false));
+        let row = client(2, "b", "");
+        let error = store.apply(&cx(), &[Mutation::Insert { collection: id, row }]).expect_err("gone");
+        assert_eq!(error.code(), Code::Unavailable);
+        assert_eq!(store.sync(&cx()).expect_err("gone").code(), Code::Unavailable);
+        let token = Default::default();
+        assert_eq!(store.changes_since(&cx(), id, token).expect_err("gone").code(), Code::Unavailable);
+    }
+    assert!(!folder.file("clients.json").exists());
+    assert_eq!(count(&folder.open().0, id), 0, "a new start begins without it");
+    fs::rename(&aside, folder.file("clients.json")).expect("back");
+    assert_eq!((name(&store, id, 1).as_deref(), name(&reader, id, 1).as_deref()), (Some("x"), Some("x")));
+}
+
+#[test]
+fn a_record_nested_too_deep_hides_no_other_and_goes_back_byte_for_byte() {
+    let folder = Folder::new();
+    let deep = |n: usize, inner: &str| format!("{{\"a]\\\"}}\": {}{inner}{}}}", "[ ".repeat(n), "] ".repeat(n));
+    let text = format!(
+        "{{\"1\": {{\"client_id\": 1, \"api_key\": \"a\"}}, \"2\": {} , \"3\": {}, \"x\":{}}}",
+        deep(250, "1"),
+        deep(100_000, "\"[{\""),
+        deep(250, "")
+    );
+    for content in [text.clone(), format!("// mine\n{text}")] {
+        folder.write("clients.json", &content);
+        let (store, id) = folder.open();
+        assert_eq!(name(&store, id, 1).as_deref(), Some(""));
+        for key in [2, 3] {
+            let error = store.get(&cx(), id, Key::Int(key).as_ref()).expect_err("too deep");
+            assert!(error.code() == Code::Corrupt && error.message().contains("nested deeper than 200 levels"), "{error}");
+        }
+        assert_eq!(store.maintain(&cx(), &Task::Verify).expect("a report").problems.len(), 3);
+        put(&store, id, client(9, "b", ""));
+        let written = folder.read("clients.json");
+        for record in [deep(250, "1"), deep(100_000, "\"[{\""), deep(250, "")] {
+            assert!(written.contains(&record));
+        }
+        assert_eq!(count(&folder.open().0, id), 2);
+    }
+    let with_key = format!("{{\"2\": {{\"client_id\": 2, \"api_key\": \"mine\", \"metadata\": {}}}}}", deep(250, "1"));
+    folder.write("clients.json", &with_key);
+    let (store, id) = folder.open();
+    let taken = store.apply(&cx(), &[Mutation::Put { collection: id, row: client(3, "mine", "") }]);
+    assert_eq!(taken.expect_err("the unreadable record's").code(), Code::Conflict);
+    // A bracket of the wrong sort is no record at all.
+    let broken = text.replacen("] ] ] }", "] ] } }", 1);
+    folder.write("clients.json", &broken);
+    let error = folder.handle().prepare(&cx(), &[common::clients()]).expect_err("broken");
+    assert_eq!((error.code(), folder.read("clients.json") == broken), (Code::Corrupt, true));
 }
 
 #[test]
@@ -354,4 +416,24 @@ fn other_collections_lie_beside_in_files_of_their_own() {
     assert_eq!(other.get(&cx(), ids[0], Key::from("a \"b\"/\u{2028}").as_ref()), Ok(Some(note)));
     let named = open(r#"{"name": "notes"}"#, Host::detached(folder.data_dir())).expect("a handle");
     assert_eq!(named.prepare(&cx(), &[notes()]).expect_err("the same file").code(), Code::Invalid);
+}
+
+#[test]
+fn a_collection_whose_file_cannot_be_loaded_is_not_prepared_and_can_be_later() {
+    let folder = Folder::new();
+    folder.write("notes.json", "{");
+    let (store, id) = folder.open();
+    put(&store, id, client(1, "a", "x"));
+    let agents = Collection::new("agents", 1, "id", Kind::Text);
+    let both = [agents.clone(), notes()];
+    assert_eq!(store.prepare(&cx(), &both).expect_err("corrupt").code(), Code::Corrupt);
+    assert_eq!(store.prepare(&cx(), &both).expect_err("still corrupt").code(), Code::Corrupt);
+    store.sync(&cx()).expect("what is prepared works");
+    // Another description of the name that failed is no contradiction, and takes the id that was never given.
+    folder.write("notes.json", "{\"5\": {\"id\": 5}}");
+    let numbered = Collection::new("notes", 1, "id", Kind::Int);
+    let ids = store.prepare(&cx(), &[numbered, agents]).expect("prepared");
+    assert_eq!((count(&store, ids[0]), count(&store, ids[1]), count(&store, id)), (1, 0, 1));
+    let clashing = clients().field("more", Kind::Text);
+    assert_eq!(store.prepare(&cx(), &[clashing]).expect_err("another description").code(), Code::Invalid);
 }

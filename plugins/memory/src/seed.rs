@@ -34,7 +34,7 @@ fn parse(bytes: &[u8], collection: &Collection) -> Result<Vec<(Key, Row)>> {
 }
 
 fn read(text: &str, member: &Member<'_>, collection: &Collection) -> Result<(Key, Row)> {
-    let name = member.name.decode();
+    let (name, exact) = (member.name.decode(), member.name.to_str());
     let at_line = |e: Error| {
         let before = text.get(..member.raw.as_ptr() as usize - text.as_ptr() as usize).unwrap_or("");
         let line = before.matches('\n').count() + 1;
@@ -43,8 +43,8 @@ fn read(text: &str, member: &Member<'_>, collection: &Collection) -> Result<(Key
     let row = record::from_parsed(collection, &member.value).map_err(at_line)?;
     let key = row.view(collection).map_err(at_line)?.key().to_key();
     let named = match (collection.key_kind(), &key) {
-        (Kind::Text, Key::Text(key)) => *key == name,
-        (_, Key::Int(key)) => key.to_string() == name,
+        (Kind::Text, Key::Text(key)) => exact.is_some_and(|name| *key == name),
+        (_, Key::Int(key)) => exact.is_some_and(|name| key.to_string() == name),
         _ => false,
     };
     if named {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use hivemind_abi::Host;
 use hivemind_abi::model::{
@@ -12,8 +13,8 @@ use hivemind_abi::model::{
 use rusqlite::Connection;
 
 use crate::config::{Config, Location};
-use crate::connection::{Lease, Opener, Pool, Use, check_version, closed};
-use crate::file::{DatabaseFile, Presence};
+use crate::connection::{Lease, Opener, Pool, Use, Watched, check_version, closed};
+use crate::file::{DatabaseFile, Opened};
 use crate::history::History;
 use crate::migrate::{self, Migration};
 use crate::statements::Table;
@@ -37,12 +38,15 @@ pub struct Sqlite {
 }
 
 /// The connections, opened by the first `prepare`: before it the stored versions are not known to be ours.
+///
+/// The order is the one in which they are dropped: the writer after those that only read, because the last connection moves the
+/// write-ahead log into the file and removes it, which a reading one cannot.
 struct Store {
-    writer: Pool,
     /// `None` in memory, where the writer is the only connection.
     readers: Option<Pool>,
     history: History,
-    presence: Mutex<Option<Presence>>,
+    writer: Pool,
+    opened: Opened,
 }
 
 struct Prepared {
@@ -114,11 +118,11 @@ impl Sqlite {
 
     /// Opens the connections. What they do to the file is harmless for its data: it gets a write-ahead log.
     fn open_store(&self, cx: &Context<'_>) -> Result<Store> {
-        let presence = self.opener.file().map(DatabaseFile::enter);
+        let opened = Opened::new(self.opener.file());
         let writer = self.opener.writer(self.opener.patience(cx))?;
         let history = History::new(self.opener.reader()?)?;
-        let readers = self.opener.file().map(|_| Pool::new(self.readers, Vec::new()));
-        Ok(Store { writer: Pool::new(1, vec![writer]), readers, history, presence: Mutex::new(presence) })
+        let readers = self.opener.file().map(|_| Pool::new(self.readers, None)).transpose()?;
+        Ok(Store { readers, history, writer: Pool::new(1, Some(writer))?, opened })
     }
 
     fn writer<'s>(&self, cx: &Context<'_>, store: &'s Store) -> Result<Lease<'s>> {
@@ -163,14 +167,14 @@ impl Sqlite {
     }
 
     /// Creates or migrates these collections, unless that was done.
-    fn bring_up(&self, cx: &Context<'_>, store: &Store, connection: &Connection, collections: &[Collection]) -> Result<()> {
+    fn bring_up(&self, cx: &Context<'_>, store: &Store, connection: &Watched, collections: &[Collection]) -> Result<()> {
         let failed = |e: rusqlite::Error| self.opener.failed(&e);
         let stored = migrate::stored(connection).map_err(failed)?;
         migrate::check_versions(&stored, collections, self.opener.place())?;
         if migrate::is_done(connection, &stored, collections).map_err(failed)? {
             return Ok(());
         }
-        let writing = Writing::begin(cx, connection, &self.opener, &store.history)?;
+        let writing = Writing::begin(cx, connection, &self.opener, &store.opened, &store.history)?;
         let migration = Migration { place: self.opener.place(), host: &self.host, failed: &|e| self.opener.failed(e) };
         migration.run(cx, connection, collections)?;
         writing.commit(None).map(drop)
@@ -178,6 +182,7 @@ impl Sqlite {
 
     /// Runs what commits outside of a batch, and settles what the commit was.
     fn outside_batch<T>(&self, store: &Store, connection: &Connection, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        store.opened.check(connection)?;
         store.history.began(connection);
         let done = work();
         store.history.committed(connection, Some(Vec::new()));
@@ -197,6 +202,9 @@ impl Backend for Sqlite {
     fn prepare(&self, cx: &Context<'_>, collections: &[Collection]) -> Result<Vec<CollectionId>> {
         let _guard = self.preparing();
         self.enter(cx)?;
+        if let Some(store) = self.store.get() {
+            store.opened.look()?;
+        }
         let known: Vec<&Collection> = self.catalog.iter().map(|(_, c)| c.as_ref()).chain(collections).collect();
         for collection in collections {
             collection.validate()?;
@@ -250,7 +258,7 @@ impl Backend for Sqlite {
             }
             _ => {
                 let query = Query::all(collection).filter(Condition::new(field, Op::Eq, value.to_value())).limit(1);
-                Ok(self.find(cx, &query, usize::MAX)?.rows.into_iter().next())
+                self.find(cx, &query, usize::MAX)?.into_first()
             }
         }
     }
@@ -301,7 +309,7 @@ impl Backend for Sqlite {
         }
         let store = self.store()?;
         let connection = self.writer(cx, store)?;
-        let writing = Writing::begin(cx, &connection, &self.opener, &store.history)?;
+        let writing = Writing::begin(cx, &connection, &self.opener, &store.opened, &store.history)?;
         let (outcomes, touched) = writing.apply(cx, &self.catalog, &|id| self.table(id), mutations)?;
         cx.check()?;
         let token = if touched.is_empty() { store.history.token() } else { writing.commit(Some(touched))? };
@@ -311,26 +319,21 @@ impl Backend for Sqlite {
     fn changes_since(&self, cx: &Context<'_>, collection: CollectionId, token: Token) -> Result<(Token, Changes)> {
         self.enter(cx)?;
         self.prepared(collection)?;
-        Ok(self.store()?.history.since(collection, token))
+        let store = self.store()?;
+        store.opened.look()?;
+        Ok(store.history.since(collection, token))
     }
 
     fn sync(&self, cx: &Context<'_>) -> Result<Report> {
         self.enter(cx)?;
         let store = self.store()?;
-        let moved = |file: &&DatabaseFile| {
-            let presence = store.presence.lock().unwrap_or_else(PoisonError::into_inner);
-            presence.as_ref().is_some_and(|p| !file.is_where(p))
-        };
-        if let Some(file) = self.opener.file().filter(moved) {
-            let message = format!("{} was moved or replaced while it was open; restart to use the new file", file.place());
-            return Err(Error::io(message).place(file.place()));
-        }
+        store.opened.look()?;
         let failed = |e: rusqlite::Error| self.opener.failed(&e);
         let connection = self.writer(cx, store)?;
         let mut created = 0;
         for table in self.tables() {
             if !schema::is_complete(&connection, &table.collection).map_err(failed)? {
-                let writing = Writing::begin(cx, &connection, &self.opener, &store.history)?;
+                let writing = Writing::begin(cx, &connection, &self.opener, &store.opened, &store.history)?;
                 created += schema::create_indexes(&connection, &table.collection).map_err(failed)?;
                 writing.commit(Some(Vec::new()))?;
             }
@@ -388,10 +391,24 @@ impl Backend for Sqlite {
         store.history.close();
         // The writer goes last: as the last connection of all programs it clears the log away, which a reading one cannot. It never
         // waits for that. And it goes before the file counts as let go.
-        drop(writer);
+        if let Ok(writer) = writer {
+            writer.end_with(None);
+            let _ = store.opened.check(&writer);
+        }
         drop(store.writer.close());
-        drop(store.presence.lock().unwrap_or_else(PoisonError::into_inner).take());
+        store.opened.leave();
         Ok(())
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // A log that stayed behind would be carried out in the file that is at the path now.
+        if self.opened.is_moved()
+            && let Ok(writer) = self.writer.take(&Context::unbounded(), Duration::ZERO, Use::Brief, || Err(closed()))
+        {
+            let _ = self.opened.check(&writer);
+        }
     }
 }
 

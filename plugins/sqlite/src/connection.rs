@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hivemind_abi::model::{Context, Error, Result};
@@ -20,6 +20,8 @@ const LAST_BROKEN_VERSION: i32 = 3_051_002;
 const CACHED_STATEMENTS: usize = 128;
 /// How often a waiting caller looks at its cancel flag.
 const POLL: Duration = Duration::from_millis(10);
+/// Steps of SQLite's machine between two looks at the clock: tens of microseconds.
+const STEPS: i32 = 10_000;
 
 /// Refuses a version of SQLite that can damage the file.
 pub(crate) fn check_version(number: i32) -> Result<()> {
@@ -126,6 +128,36 @@ fn open_file(file: &DatabaseFile, how: OpenFlags) -> rusqlite::Result<Connection
     Connection::open_with_flags(path, how | OpenFlags::SQLITE_OPEN_NO_MUTEX)
 }
 
+/// A connection whose statements end when the time of the call that uses it is over.
+pub(crate) struct Watched {
+    connection: Connection,
+    deadline: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Watched {
+    fn new(mut connection: Connection) -> rusqlite::Result<Self> {
+        let deadline: Arc<Mutex<Option<Instant>>> = Arc::default();
+        let watched = Arc::clone(&deadline);
+        let is_over = move || watched.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| Instant::now() >= at);
+        connection.progress_handler(STEPS, Some(is_over))?;
+        Ok(Self { connection, deadline })
+    }
+
+    /// From now on statements end with the time of this call; with `None` they take what they need.
+    pub(crate) fn end_with(&self, cx: Option<&Context<'_>>) {
+        let at = cx.and_then(Context::remaining).and_then(|left| Instant::now().checked_add(left));
+        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+}
+
+impl Deref for Watched {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
 /// Connections that callers take and give back.
 pub(crate) struct Pool {
     state: Mutex<State>,
@@ -134,7 +166,7 @@ pub(crate) struct Pool {
 }
 
 struct State {
-    idle: Vec<Connection>,
+    idle: Vec<Watched>,
     out: usize,
     closed: bool,
 }
@@ -149,9 +181,10 @@ pub(crate) enum Use {
 }
 
 impl Pool {
-    /// A pool of at most `capacity` connections that begins with these.
-    pub(crate) fn new(capacity: usize, idle: Vec<Connection>) -> Self {
-        Self { state: Mutex::new(State { idle, out: 0, closed: false }), returned: Condvar::new(), capacity }
+    /// A pool of at most `capacity` connections that begins with this one.
+    pub(crate) fn new(capacity: usize, idle: Option<Connection>) -> Result<Self> {
+        let idle = idle.map(Watched::new).transpose().map_err(|e| error::from_sqlite(&e, "SQLite"))?.into_iter().collect();
+        Ok(Self { state: Mutex::new(State { idle, out: 0, closed: false }), returned: Condvar::new(), capacity })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -188,13 +221,15 @@ impl Pool {
         // From here on the lease gives the place back, also when opening fails.
         let mut lease = Lease { pool: self, connection: idle };
         if lease.connection.is_none() {
-            lease.connection = Some(open()?);
+            let watched = Watched::new(open()?).map_err(|e| error::from_sqlite(&e, "SQLite"))?;
+            lease.connection = Some(watched);
         }
+        lease.end_with(Some(cx));
         Ok(lease)
     }
 
     /// Lets every connection go; those in use go when they are given back.
-    pub(crate) fn close(&self) -> Vec<Connection> {
+    pub(crate) fn close(&self) -> Vec<Watched> {
         let mut state = self.state();
         state.closed = true;
         self.returned.notify_all();
@@ -222,13 +257,13 @@ pub(crate) fn closed() -> Error {
 /// A connection on loan.
 pub(crate) struct Lease<'p> {
     pool: &'p Pool,
-    connection: Option<Connection>,
+    connection: Option<Watched>,
 }
 
 impl Deref for Lease<'_> {
-    type Target = Connection;
+    type Target = Watched;
 
-    fn deref(&self) -> &Connection {
+    fn deref(&self) -> &Watched {
         match &self.connection {
             Some(connection) => connection,
             None => unreachable!("a lease is handed out with its connection"),
@@ -243,6 +278,7 @@ impl Drop for Lease<'_> {
         if let Some(connection) = self.connection.take()
             && !state.closed
         {
+            connection.end_with(None);
             state.idle.push(connection);
         }
         drop(state);
@@ -268,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_long_call_leaves_the_last_connection_to_brief_ones() {
-        let pool = Pool::new(2, Vec::new());
+        let pool = Pool::new(2, None).expect("a pool");
         let open = || Ok(Connection::open_in_memory().expect("memory"));
         let cx = Context::unbounded();
         let long = pool.take(&cx, Duration::ZERO, Use::Long, open).expect("the first");

@@ -52,6 +52,9 @@ fn try_decode(table: &Table, row: &rusqlite::Row<'_>) -> Result<Decoded, String>
         if let ValueRef::Json(text) = value {
             let parsed = json::parse(text).map_err(|e| format!("field {}: expected JSON text: {e}", field.name))?;
             clean &= collection.extras != Some(at) || is_folded(table, &parsed);
+            // As a file's `null` is.
+            values.push(if parsed == Json::Null { ValueRef::Nil } else { value });
+            continue;
         }
         values.push(value);
     }
@@ -79,8 +82,8 @@ fn column<'r>(row: &'r rusqlite::Row<'_>, at: usize) -> Result<SqlRef<'r>, Strin
 fn is_folded(table: &Table, extras: &Json<'_>) -> bool {
     match extras {
         Json::Object(members) => !members.iter().any(|m| {
-            let name = m.name.decode();
-            table.dropped.iter().any(|dropped| *dropped == name)
+            let name = m.name.name();
+            table.dropped.iter().any(|dropped| name == *dropped.as_str())
         }),
         _ => false,
     }

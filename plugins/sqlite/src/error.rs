@@ -41,7 +41,7 @@ fn classify(error: &rusqlite::Error, place: &str) -> Error {
             _ => Error::invalid(message),
         },
         ErrorCode::TooBig => Error::invalid(format!("a value is larger than SQLite stores: {error}")),
-        ErrorCode::OperationInterrupted => Error::deadline(message),
+        ErrorCode::OperationInterrupted => Error::deadline(format!("{place}: the time allowed for this call is over")),
         _ => Error::io(message),
     }
 }

@@ -12,8 +12,9 @@ use hivemind_abi::model::{
 };
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
-use crate::connection::Opener;
+use crate::connection::{Opener, Watched};
 use crate::decode::decode;
+use crate::file::Opened;
 use crate::find;
 use crate::history::{History, Touched};
 use crate::statements::{Bound, Table};
@@ -29,15 +30,27 @@ const PAUSES: [Duration; 5] = [
 
 /// A running write transaction.
 pub(crate) struct Writing<'w> {
-    connection: &'w Connection,
+    connection: &'w Watched,
     opener: &'w Opener,
+    opened: &'w Opened,
     history: &'w History,
     open: bool,
 }
 
 impl<'w> Writing<'w> {
     /// Takes the write lock, waiting for other programs no longer than the settings and the caller allow.
-    pub(crate) fn begin(cx: &Context<'_>, connection: &'w Connection, opener: &'w Opener, history: &'w History) -> Result<Self> {
+    ///
+    /// # Errors
+    /// `io` if another file is at the path by now: what is written here would go to the log beside that one, and destroy it.
+    pub(crate) fn begin(
+        cx: &Context<'_>,
+        connection: &'w Watched,
+        opener: &'w Opener,
+        opened: &'w Opened,
+        history: &'w History,
+    ) -> Result<Self> {
+        // What begins or ends a transaction must not be cut: it could be reported as failed although it happened.
+        connection.end_with(None);
         let failed = |e: &rusqlite::Error| opener.failed(e);
         connection.busy_timeout(Duration::ZERO).map_err(|e| failed(&e))?;
         let patience = opener.patience(cx);
@@ -46,6 +59,7 @@ impl<'w> Writing<'w> {
         let mut pause = PAUSES[0];
         loop {
             cx.check()?;
+            opened.check(connection)?;
             match connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut s| s.execute([])) {
                 Ok(_) => break,
                 Err(e) if is_busy(&e) => {
@@ -63,7 +77,8 @@ impl<'w> Writing<'w> {
             }
         }
         history.began(connection);
-        Ok(Self { connection, opener, history, open: true })
+        connection.end_with(Some(cx));
+        Ok(Self { connection, opener, opened, history, open: true })
     }
 
     /// Carries a batch out. After an error the transaction is only good for being dropped.
@@ -81,10 +96,13 @@ impl<'w> Writing<'w> {
 
     /// Makes what was done last. `touched` is `None` when it is not known which records changed.
     ///
-    /// SQLite's `COMMIT` either happened or can be taken back: when it fails, the transaction is rolled back and nothing is applied.
+    /// When SQLite's `COMMIT` fails, the transaction is rolled back and nothing is applied, unless it was the disk that failed: see
+    /// [`commit_failed`].
     pub(crate) fn commit(mut self, touched: Option<Touched>) -> Result<Token> {
+        self.connection.end_with(None);
+        self.opened.check(self.connection).map_err(|e| e.context("nothing was applied"))?;
         let done = self.connection.prepare_cached("COMMIT").and_then(|mut s| s.execute([]));
-        done.map_err(|e| self.opener.failed(&e).context("nothing was applied"))?;
+        done.map_err(|e| commit_failed(&e, self.opener))?;
         self.open = false;
         Ok(self.history.committed(self.connection, touched))
     }
@@ -95,12 +113,27 @@ impl Drop for Writing<'_> {
         if !self.open {
             return;
         }
+        self.connection.end_with(None);
         // Some errors (a full disk) have rolled back already.
         if !self.connection.is_autocommit() {
             let _ = self.connection.execute_batch("ROLLBACK");
         }
         self.history.ended();
     }
+}
+
+/// What a failed `COMMIT` means. After an error of reading or writing the log may hold the whole transaction all the same; if the
+/// machine goes down before something else is written there, recovery finds it.
+fn commit_failed(error: &rusqlite::Error, opener: &Opener) -> Error {
+    let failed = opener.failed(error);
+    if error.sqlite_error_code() != Some(rusqlite::ErrorCode::SystemIoFailure) {
+        return failed.context("nothing was applied");
+    }
+    let message = format!(
+        "{}; the change was taken back, but after a crash of the system it may appear again; read it before repeating it",
+        failed.message()
+    );
+    Error::outcome_unknown(message).place(opener.place())
 }
 
 fn is_busy(error: &rusqlite::Error) -> bool {
@@ -212,5 +245,30 @@ pub(crate) fn one(
     match ask().map_err(|e: rusqlite::Error| opener.failed(&e))? {
         None => Ok(None),
         Some(decoded) => decoded.into_row(&table.collection, opener.place()).map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hivemind_abi::model::Code;
+    use rusqlite::ffi;
+
+    use super::*;
+    use crate::config::Synchronous;
+
+    #[test]
+    fn a_commit_that_the_disk_failed_is_not_said_to_have_applied_nothing() {
+        let opener = Opener::new(None, Synchronous::Full, Duration::ZERO);
+        for (code, expected) in [
+            (ffi::SQLITE_IOERR, Code::OutcomeUnknown),
+            (ffi::SQLITE_IOERR_FSYNC, Code::OutcomeUnknown),
+            (ffi::SQLITE_IOERR_WRITE, Code::OutcomeUnknown),
+            (ffi::SQLITE_FULL, Code::Io),
+            (ffi::SQLITE_BUSY, Code::Busy),
+        ] {
+            let error = commit_failed(&rusqlite::Error::SqliteFailure(ffi::Error::new(code), None), &opener);
+            assert_eq!(error.code(), expected, "{error}");
+            assert_eq!(error.message().contains("nothing was applied"), expected != Code::OutcomeUnknown, "{error}");
+        }
     }
 }

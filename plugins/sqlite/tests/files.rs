@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use hivemind_abi::Host;
-use hivemind_abi::model::{Backend, Capability, Code, Collection, Kind};
+use hivemind_abi::model::{Backend, Capability, Code, Collection, Kind, Mutation, Task};
 use hivemind_sqlite_plugin::backend::open;
 
 #[cfg(unix)]
@@ -226,4 +226,61 @@ fn what_a_killed_program_had_committed_is_there_and_what_it_had_not_is_gone() {
         }
         insert(&store, id, client(501, "new"));
     }
+}
+
+/// The message of every call that looks at the file, once another one is at its path.
+fn answers_moved<T: std::fmt::Debug>(answer: hivemind_abi::model::Result<T>) {
+    let error = answer.expect_err("moved");
+    assert_eq!(error.code(), Code::Io, "{error}");
+    assert!(error.message().contains("clients.db was moved or replaced"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_put_in_the_place_of_the_open_one_is_neither_written_nor_damaged() {
+    for close in [true, false] {
+        let (folder, other) = (Folder::new(), Folder::new());
+        let (good, id) = other.clients();
+        (1..=200).for_each(|n| drop(insert(&good, id, client(n, &format!("good-{n}")))));
+        good.close(&CX).expect("closes");
+
+        let (store, id) = folder.clients();
+        insert(&store, id, client(1, "old"));
+        let (token, _) = store.changes_since(&CX, id, Default::default()).expect("a token");
+        std::fs::rename(folder.file(), folder.path().join("aside.db")).expect("moved");
+        std::fs::rename(other.file(), folder.file()).expect("put in place");
+        let before = std::fs::read(folder.file()).expect("the file");
+        let row = client(2, "lost");
+        if close {
+            answers_moved(store.apply(&CX, &[Mutation::Insert { collection: id, row }]));
+            answers_moved(store.prepare(&CX, &[clients()]));
+            answers_moved(store.changes_since(&CX, id, token));
+            answers_moved(store.sync(&CX));
+            answers_moved(store.maintain(&CX, &Task::Vacuum));
+            store.close(&CX).expect("closes");
+        }
+        drop(store);
+        assert!(std::fs::read(folder.file()).expect("the file") == before);
+
+        let (store, id) = folder.clients();
+        assert_eq!(store.maintain(&CX, &Task::Verify).expect("a report").problems, []);
+        assert!(shown(&get(&store, id, 1).expect("a client")).contains("good-1"));
+        assert!(get(&store, id, 200).is_some());
+        let aside = rusqlite::Connection::open(folder.path().join("aside.db")).expect("opens");
+        let key: String = aside.query_row("SELECT api_key FROM clients", [], |r| r.get(0)).expect("the old client");
+        assert_eq!(key, "old", "what was acknowledged is in the file that was moved away");
+    }
+}
+
+#[test]
+fn a_handle_that_is_dropped_without_closing_leaves_one_complete_file() {
+    let folder = Folder::new();
+    let (store, id) = folder.clients();
+    (1..=20).for_each(|n| drop(insert(&store, id, client(n, &format!("k{n}")))));
+    assert!(get(&store, id, 1).is_some(), "with a reading connection open");
+    drop(store);
+    assert_eq!(contents(&folder).iter().map(|(name, _)| name.to_string_lossy()).collect::<Vec<_>>(), ["clients.db"]);
+    let (copy, _) = (as_after_a_crash(&folder, &[""]), drop(folder));
+    let (store, id) = copy.clients();
+    assert!(get(&store, id, 20).is_some());
 }

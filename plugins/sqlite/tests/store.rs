@@ -71,7 +71,7 @@ fn every_value_a_field_can_hold_comes_back_as_it_was() {
     let long = "ü\0".repeat(512 * 1024);
     let json = |text: &str| Value::Json(text.to_owned());
     let records: Vec<(&str, [Value; 6])> = vec![
-        ("", [true.into(), i64::MIN.into(), f64::MAX.into(), "".into(), vec![].into(), json("null")]),
+        ("", [true.into(), i64::MIN.into(), f64::MAX.into(), "".into(), vec![].into(), json("[null]")]),
         ("\0", [false.into(), i64::MAX.into(), f64::MIN_POSITIVE.into(), "\0".into(), vec![0, 255].into(), json("\"\"")]),
         ("a\0b", [Value::Nil, 0.into(), 9007199254740993.0.into(), long.as_str().into(), vec![7; 1 << 20].into(), json("1e400")]),
         ("🐝", [Value::Nil, Value::Nil, Value::Nil, Value::Nil, Value::Nil, Value::Nil]),

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use hivemind_model::json::{self, Json};
-use hivemind_model::{Change, Code, Condition, Key, KeyRef, Mutation, Op, Outcome, Row, Value, ValueRef};
+use hivemind_model::{Change, Code, Condition, Error as Stored, Key, KeyRef, Mutation, Op, Outcome, Row, Value, ValueRef};
 
 use super::add::unexpected;
 use super::client::Client;
-use super::description::{REVOKED, at};
+use super::description::{NAME, REVOKED, at};
 use super::{Clients, text};
 use crate::error::{Error, Result};
 
@@ -102,6 +102,20 @@ impl Clients {
         types.iter().try_for_each(|name| text::check_message_type(name))?;
         let add = |name: &&str| Change::ListAdd { field: at::ALLOWED_TYPES, item: (*name).into() };
         self.change(client, types.iter().map(add).collect()).await
+    }
+
+    /// Replaces a client's whitelist, whatever is stored as one: the way out when it is no list.
+    #[allow(clippy::missing_errors_doc)]
+    pub async fn set_types(&self, client: &Client, types: &[&str]) -> Result<Arc<Client>> {
+        types.iter().try_for_each(|name| text::check_message_type(name))?;
+        let mut list: Vec<String> = Vec::with_capacity(types.len());
+        for name in types.iter().map(|name| json::quote(name)) {
+            if !list.contains(&name) {
+                list.push(name);
+            }
+        }
+        let list = Value::Json(format!("[{}]", list.join(", ")));
+        self.change(client, vec![Change::set(at::ALLOWED_TYPES, list)]).await
     }
 
     /// Takes message types out of a client's whitelist.
@@ -256,10 +270,8 @@ fn edited(client: &Client, list: Blacklist, item: &str, add: bool) -> Result<Opt
         Some(other) => other,
     };
     let Ok(Json::Array(mut items)) = json::parse(source) else {
-        return Err(Error::refused(format!(
-            "metadata.{name} of client {} is not a list; repair it with set-metadata first",
-            client.id
-        )));
+        let what = format!("metadata.{name} of client {} is not a list; repair it with set-metadata first", client.id);
+        return Err(Stored::corrupt(what).collection(NAME).key(Key::Int(client.id)).field("metadata").into());
     };
     let wanted = Value::Text(item.to_owned());
     let is_item =

@@ -60,12 +60,21 @@ impl Clients {
         Ok(self.storage.run(move |backend, cx| backend.count(cx, &query)).await?)
     }
 
-    /// How many clients are not revoked.
+    /// How many clients are not revoked, those without an access key included.
     ///
     /// # Errors
     /// The backend's.
     pub async fn count_live(&self) -> Result<u64> {
-        let query = Query::all(self.id).filter(Condition::new(at::API_KEY, Op::Ne, REVOKED));
+        let revoked = self.count_revoked().await?;
+        Ok(self.count().await?.saturating_sub(revoked))
+    }
+
+    /// How many clients are revoked.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub async fn count_revoked(&self) -> Result<u64> {
+        let query = Query::all(self.id).filter(Condition::new(at::API_KEY, Op::Eq, REVOKED));
         Ok(self.storage.run(move |backend, cx| backend.count(cx, &query)).await?)
     }
 

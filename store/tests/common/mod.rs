@@ -19,6 +19,8 @@ use hivemind_store::{Clients, Options, Storage};
 pub enum Cut {
     BeforeCommit,
     AfterCommit,
+    /// The commit is in place, but the disk did not confirm it.
+    NotDurable,
 }
 
 type Hook = Box<dyn FnMut() + Send>;
@@ -36,6 +38,8 @@ pub struct Tracked {
     /// Runs once, between a look-up's reading of the record and its return.
     pub after_lookup: Mutex<Option<Hook>>,
     pub page_rows: AtomicUsize,
+    /// Runs once, before a collection is prepared; then it is checked whether there is still time.
+    pub before_prepare: Mutex<Option<Hook>>,
 }
 
 impl Tracked {
@@ -49,7 +53,7 @@ impl Tracked {
     }
 
     fn up(&self) -> Result<()> {
-        if self.database_down.load(SeqCst) { Err(Error::unavailable("down for the test")) } else { Ok(()) }
+        if self.database_down.load(SeqCst) { Err(Error::unavailable("down for the test").known_not_applied()) } else { Ok(()) }
     }
 
     pub fn reads(&self) -> usize {
@@ -67,6 +71,11 @@ impl Backend for Tracked {
     }
 
     fn prepare(&self, cx: &Context<'_>, collections: &[Collection]) -> Result<Vec<CollectionId>> {
+        let hook = self.before_prepare.lock().expect("lock").take();
+        if let Some(mut hook) = hook {
+            hook();
+            cx.check()?;
+        }
         self.inner.prepare(cx, collections)
     }
 
@@ -110,6 +119,9 @@ impl Backend for Tracked {
             }
         }
         match cut {
+            Some(Cut::NotDurable) => {
+                Err(Error::outcome_unknown("in place, maybe not to last").field(hivemind_model::Detail::DURABILITY))
+            }
             Some(_) => Err(Error::outcome_unknown("cut for the test")),
             None => Ok(applied),
         }

@@ -29,6 +29,20 @@ fn the_first_run_writes_the_python_nodes_file_and_says_so() {
     assert_eq!(std::fs::read_to_string(operator.config()).expect("the file"), written);
 }
 
+/// Plugins are handed the path as text.
+#[test]
+fn a_data_folder_whose_name_is_no_text_is_a_mistake_of_the_configuration() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let operator = Operator::new();
+    let data = operator.home().join(std::ffi::OsStr::from_bytes(b"data-\xff"));
+    for words in [&["add-client"][..], &["status"], &["list-clients", "--db-backend", "memory"]] {
+        let output = operator.command(words).env("XDG_DATA_HOME", &data).output().expect("the program starts");
+        Ended::from(output).fails(3, &["error[config]", "not UTF-8", "XDG_DATA_HOME"]);
+    }
+    let made: Vec<_> = std::fs::read_dir(operator.home()).expect("a folder").map(|e| e.expect("an entry").file_name()).collect();
+    assert!(!made.iter().any(|name| name.to_string_lossy().starts_with("data")), "{made:?}");
+}
+
 #[test]
 fn where_only_a_json_store_is_the_first_run_keeps_to_it() {
     let operator = Operator::new();

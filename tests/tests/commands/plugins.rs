@@ -107,7 +107,7 @@ fn the_list_has_every_file_with_its_state_and_why_it_is_refused() {
     assert_eq!(
         brief,
         [
-            (Some("a-good.so"), Some("ready")),
+            (Some("a-good.so"), Some("in use")),
             (Some("b-half.so"), refused),
             (Some("c-text.so"), refused),
             (Some("d-other.so"), refused),
@@ -121,6 +121,45 @@ fn the_list_has_every_file_with_its_state_and_why_it_is_refused() {
     assert_eq!(entries[0]["sha256"].as_str().map(str::len), Some(64));
     let table = operator.run(&["plugins", "list"]).well();
     for part in [text(&good), "ledger-db-plugin", "ready", "refused", "cut short", "hivemind-sqlite-db-plugin"] {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+}
+
+/// What the list calls ready is what the loader takes.
+#[test]
+fn files_that_the_loader_would_not_take_are_not_called_ready() {
+    let operator = Operator::new();
+    let folder = folder(&operator, "sqlite");
+    let ledger = build::fixture("ledger");
+    let [a, b] = ["a.so", "b.so"].map(|name| place(&ledger, &folder, name));
+    let entries = listed(&operator, &folder);
+    assert_eq!(entries.len(), 2, "{entries:?}");
+    for entry in &entries {
+        let why = entry["why"].as_str().expect("a reason");
+        assert!(entry["state"] == "refused" && why.contains(text(&a)) && why.contains(text(&b)), "{entry}");
+        assert_eq!(entry["module"], "ledger-db-plugin");
+    }
+    // By its own path one of them can be used all the same.
+    operator.configure(&json!({"database": {"module": b}, "plugins_dir": folder}));
+    let states: Vec<_> = listed(&operator, &folder).iter().map(|e| e["state"].as_str().map(str::to_owned)).collect();
+    assert_eq!(states, [Some("refused".to_owned()), Some("in use".to_owned())]);
+    operator.configure(&json!({"database": {"module": b}}));
+    let entries = listed(&operator, &folder);
+    assert_eq!((entries.len(), &entries[0]["state"]), (1, &json!("in use")), "one that lies in no folder that is searched");
+
+    std::fs::remove_file(&b).expect("removed");
+    let later = operator.data().join("plugins");
+    std::fs::create_dir_all(&later).expect("a folder");
+    let copy = place(&ledger, &later, "copy.so");
+    operator.configure(&json!({"database": {"module": "sqlite"}, "plugins_dir": folder}));
+    assert_eq!(listed(&operator, &folder)[0]["state"], "ready");
+    let hidden = &listed(&operator, &later)[0];
+    assert_eq!(
+        (hidden["state"].as_str(), hidden["shadowed_by"].as_str()),
+        (Some(&*format!("shadowed by {}", a.display())), Some(text(&a)))
+    );
+    let table = operator.run(&["plugins", "list"]).well();
+    for part in ["in use", "ready", &format!("shadowed by {}", a.display()), text(&copy)] {
         assert!(table.contains(part), "{part}: {table}");
     }
 }
@@ -152,7 +191,11 @@ fn a_pinned_plugin_loads_from_that_file_alone_until_it_is_pinned_again() {
     let operator = Operator::new();
     let folder = folder(&operator, "ledger");
     let file = place(&build::fixture("ledger"), &folder, "x.so");
+    let done = parsed(&operator.run(&["plugins", "pin", "ledger", "--json"]).well());
+    assert_eq!((&done["pinned"][0]["module"], &done["pinned"][0]["file"]), (&json!("ledger-db-plugin"), &json!(file)));
+    assert_eq!(done["lock_file"].as_str(), Some(text(&operator.config().with_file_name("plugins.lock.toml"))));
     let out = operator.run(&["plugins", "pin", "ledger"]).well();
+    assert!(out.contains(done["pinned"][0]["sha256"].as_str().expect("a hash")), "{out}");
     let lock = operator.config().with_file_name("plugins.lock.toml");
     let hash = listed(&operator, &folder)[0]["sha256"].as_str().expect("a hash").to_owned();
     assert!(out.contains(&format!("Pinned ledger-db-plugin 0.3.1: {hash}")) && out.contains(text(&lock)), "{out}");
@@ -160,7 +203,7 @@ fn a_pinned_plugin_loads_from_that_file_alone_until_it_is_pinned_again() {
     for part in ["version = 1", "module = \"ledger-db-plugin\"", "version = \"0.3.1\"", "x86_64-unknown-linux-gnu", &hash] {
         assert!(content.contains(part), "{content}");
     }
-    assert_eq!(listed(&operator, &folder)[0]["state"], "ready, pinned");
+    assert_eq!(listed(&operator, &folder)[0]["state"], "in use, pinned");
     assert_eq!(parsed(&operator.run(&["plugins", "info", "ledger", "--json"]).well())["pinned"], true);
     operator.run(&["status"]).well();
 

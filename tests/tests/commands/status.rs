@@ -16,7 +16,7 @@ fn facts(operator: &Operator) -> Value {
     assert_eq!(facts["plugin_sha256"].as_str(), Some(hivemind_host::plugins::candidate::sha256(&file).as_str()));
     assert_eq!((&facts["schema_version"], &facts["abi"]), (&json!(2), &json!("1.0.0")));
     assert_eq!(facts["config"].as_str(), Some(text(&operator.config())));
-    for label in ["Capabilities", "Data", "Schema version", "Clients", "Revoked clients"] {
+    for label in ["Capabilities", "Data", "Schema version", "Clients", "Revoked clients", "Unreadable"] {
         assert!(shown.contains(label), "{label}: {shown}");
     }
     facts
@@ -45,6 +45,18 @@ fn durable_stores_say_where_they_are_and_that_a_write_survives_a_power_cut() {
     operator.configure(&json!({"database": {"module": "sqlite", "sqlite": {"synchronous": "normal"}}}));
     let worth = facts(&operator)["acknowledged_write"].as_str().expect("text").to_owned();
     assert!(worth.contains("may"), "less is promised: {worth}");
+}
+
+/// SQLite keeps the shared memory of its log beside the file while anybody has it open.
+#[test]
+fn another_program_that_has_an_sqlite_store_open_is_noticed() {
+    let operator = with_two("sqlite");
+    let alone = operator.run(&["status", "--json"]);
+    assert!(parsed(&alone.out).get("in_use").is_none() && alone.err.is_empty(), "{alone:?}");
+    std::fs::write(operator.data().join("clients.db-shm"), "").expect("written");
+    let beside = operator.run(&["status", "--json"]);
+    assert!(parsed(&beside.out)["in_use"].as_str().is_some_and(|text| text.contains("another program")), "{beside:?}");
+    assert!(beside.err.contains("another program has this SQLite store open") && beside.err.contains("3.51.2"), "{beside:?}");
 }
 
 #[test]

@@ -43,14 +43,36 @@ fn leaving_or_ending_the_input_changes_nothing_and_says_so() {
 }
 
 #[test]
-fn the_only_client_is_taken_and_named() {
+fn the_only_client_is_taken_and_named_on_a_terminal_alone_and_never_to_be_revoked() {
     let operator = with_two("json");
     operator.run(&["delete-client", "2", "--yes"]).well();
-    for ended in [operator.run_on_terminal(&["make-admin"], &[]), operator.run_on_terminal(&["make-admin"], &[])] {
-        assert!(ended.code == 0 && ended.out.contains("Client 1 (aaa), the only one:"), "{ended:?}");
+    let ended = operator.run_on_terminal(&["make-admin"], &[]);
+    assert!(ended.code == 0 && ended.out.contains("Client 1 (aaa), the only one:"), "{ended:?}");
+    for words in [&["revoke-admin"][..], &["delete-client", "--yes"], &["delete-client"], &["allow-msg", "a"]] {
+        operator.run(words).fails(2, &["no client was named", "no terminal", "list-clients"]);
     }
-    let ended = operator.run(&["revoke-admin"]);
-    assert_eq!((ended.code, ended.err.as_str()), (0, "Client 1 (aaa), the only one:\n"), "also without a terminal");
+    let client = operator.client(1);
+    assert_eq!((&client["is_admin"], &client["api_key"]), (&true.into(), &"aaa".into()), "nothing was changed");
+    assert_eq!(operator.run_on_terminal(&["delete-client", "--yes"], &[(QUESTION, "\n")]).code, 10);
+    assert_eq!(operator.client(1)["api_key"], "aaa");
+    let ended = operator.run_on_terminal(&["delete-client", "--yes"], &[(QUESTION, "1\n")]);
+    assert!(ended.code == 0 && ended.out.contains("Revoked credentials!"), "{ended:?}");
+}
+
+/// The one that cannot be read may be the one that was meant.
+#[test]
+fn beside_a_record_that_cannot_be_read_no_client_is_the_only_one() {
+    let operator = with_two("json");
+    let file = operator.data().join("clients.json");
+    let stored = std::fs::read_to_string(&file).expect("the store");
+    std::fs::write(&file, stored.replacen("\"is_admin\": true", "\"is_admin\": \"perhaps\"", 1)).expect("written");
+    let ended = operator.run_on_terminal(&["make-admin"], &[(QUESTION, "\n")]);
+    assert!(ended.code == 10 && ended.out.contains("record 2 cannot be read"), "{ended:?}");
+    let facts = parsed(&operator.run(&["status", "--json"]).well());
+    let counts = ["clients", "revoked_clients", "unreadable_clients"].map(|name| facts[name].as_i64());
+    assert_eq!(counts, [Some(1), Some(0), Some(1)], "{facts}");
+    let shown = operator.run(&["status"]);
+    assert!(shown.err.contains("cannot be read; list-clients names them") && shown.out.contains("Unreadable"), "{shown:?}");
 }
 
 #[test]

@@ -36,6 +36,11 @@ pub(super) fn concerns(fault: Option<Fault>) -> bool {
     )
 }
 
+pub(super) fn has_long_pattern(query: &Query) -> bool {
+    let long = |value: &Value| matches!(value, Value::Text(pattern) if pattern.len() > eval::MAX_PATTERN);
+    query.all.iter().any(|condition| condition.op == Op::Like && condition.operands.iter().any(long))
+}
+
 impl Mutant {
     pub(super) fn broken_find(&self, cx: &Context<'_>, query: &Query, max_bytes: usize) -> Result<Page> {
         let collection = self.collection(query.collection)?;

@@ -66,6 +66,12 @@ impl Mutant {
         {
             return Ok(Applied { outcomes: vec![Outcome::Deleted(0); mutations.len()], token: Default::default() });
         }
+        if let (Some(Fault::OtherKeysAreAbsent), Err(e), [Mutation::Delete { key: Key::Text(_), .. }]) =
+            (self.fault, &applied, mutations)
+            && e.code() == hivemind_model::Code::Invalid
+        {
+            return Ok(Applied { outcomes: vec![Outcome::Deleted(0)], token: Default::default() });
+        }
         if self.has(Fault::InsertNextBurnsKeys) && applied.is_err() {
             let next = mutations.iter().filter(|m| matches!(m, Mutation::InsertNext { .. })).count();
             self.state.lock().unwrap().burnt += next as i64;
@@ -124,6 +130,14 @@ impl Mutant {
                 if self.inner.get(cx, *id, key.as_ref())? != *row =>
             {
                 return Err(Error::conflict("other bytes").mutation(0));
+            }
+            (Some(Fault::ExpectIsNotFolded), Mutation::Expect { row: Some(row), .. })
+                if !hivemind_model::eval::same_rows(
+                    &row.view(&collection)?,
+                    &hivemind_model::record::as_stored(&collection, row)?.view(&collection)?,
+                ) =>
+            {
+                return Err(Error::conflict("as it was not stored").mutation(0));
             }
             (Some(Fault::DeleteWhereIgnoresLimit), Mutation::DeleteWhere { query }) => query.limit = None,
             (Some(Fault::DeleteWhereIgnoresOrder), Mutation::DeleteWhere { query }) => query.order.clear(),
@@ -216,6 +230,10 @@ impl Mutant {
                 Err(_) => Value::Json(text),
             },
             (Some(Fault::JsonUnchecked), Value::Json(text)) if json::parse(&text).is_err() => Value::Json(json::quote(&text)),
+            (Some(Fault::JsonNullIsAValue), Value::Json(text)) if text.trim() == "null" => Value::Json("\"null\"".to_owned()),
+            (Some(Fault::HalfSurrogatesMerged), Value::Json(text)) => {
+                Value::Json(["\\ud800", "\\ud801", "\\udc00"].iter().fold(text, |text, half| text.replace(half, "\\ufffd")))
+            }
             (_, value) => value,
         }
     }

@@ -75,3 +75,39 @@ fn a_statement_is_compiled_once_however_many_values_it_is_asked_with() {
     let compiled = statement.get_status(rusqlite::StatementStatus::RePrepare);
     assert!(compiled <= 1, "compiled {compiled} times more");
 }
+
+#[test]
+fn a_statement_ends_with_the_time_of_its_call_and_the_connection_is_good_for_the_next() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open("{}", Host::detached(folder.path())).expect("opens");
+    let cx = Context::unbounded();
+    let notes = Collection::new("notes", 1, "id", Kind::Int).field("text", Kind::Text);
+    let id = store.prepare(&cx, &[notes]).expect("prepares")[0];
+    let put =
+        "INSERT INTO notes WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) SELECT i, 'x' FROM n";
+    let failed = |e: rusqlite::Error| store.opener.failed(&e);
+    store.writer(&cx, store.store().expect("a store")).expect("the writer").execute_batch(put).expect("SQL");
+    let slow =
+        "SELECT count(*) FROM notes AS a, notes AS b, notes AS c WHERE a.text <> b.text AND b.text <> c.text OR a.id = -c.id";
+    let since = std::time::Instant::now();
+    let short = Context::within(Duration::from_millis(50));
+    {
+        let reader = store.reader(&short, store.store().expect("a store"), Use::Long).expect("a reader");
+        let asked = reader.query_row(slow, [], |row| row.get::<_, i64>(0)).map_err(failed);
+        assert_eq!(asked.expect_err("too slow").code(), Code::Deadline);
+    }
+    {
+        let writer =
+            store.writer(&Context::within(Duration::from_millis(50)), store.store().expect("a store")).expect("the writer");
+        let short = Context::within(Duration::from_millis(50));
+        let opened = &store.store().expect("a store").opened;
+        let writing = Writing::begin(&short, &writer, &store.opener, opened, &store.store().expect("a store").history);
+        let changed = writer.execute_batch(&format!("UPDATE notes SET text = ({slow})")).map_err(failed);
+        assert_eq!(changed.expect_err("too slow").code(), Code::Deadline);
+        drop(writing);
+        assert!(writer.is_autocommit(), "taken back");
+    }
+    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+    assert_eq!(store.count(&cx, &Query::all(id)).expect("a count"), 3000);
+    store.apply(&cx, &[Mutation::Delete { collection: id, key: Key::Int(1), when: vec![] }]).expect("works again");
+}
