@@ -3,6 +3,7 @@
 //! Reading is lenient where the Python node's own data is (a nil name, a nil flag) and fails closed where permissions are concerned: a
 //! whitelist that cannot be read allows nothing.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use hivemind_model::json::{self, Json};
@@ -199,7 +200,7 @@ impl Metadata {
     #[must_use]
     pub fn text(&self, name: &str) -> Option<String> {
         match self.parsed().member(name)?.value {
-            Json::String(text) => Some(text.decode().into_owned()),
+            Json::String(text) => text.to_str().map(Cow::into_owned),
             _ => None,
         }
     }
@@ -211,7 +212,7 @@ impl Metadata {
             Some(Json::Array(items)) => items
                 .iter()
                 .filter_map(|item| match item {
-                    Json::String(text) => Some(text.decode().into_owned()),
+                    Json::String(text) => text.to_str().map(Cow::into_owned),
                     _ => None,
                 })
                 .collect(),
