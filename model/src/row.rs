@@ -9,8 +9,15 @@ use crate::msgpack::{Reader, Token, Writer};
 use crate::value::{Key, KeyRef, Kind, Value, ValueRef, check};
 
 /// An encoded record.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Row(Vec<u8>);
+
+/// Only the length: a client's row holds its password.
+impl std::fmt::Debug for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Row({} bytes)", self.0.len())
+    }
+}
 
 impl Row {
     /// Takes bytes for a row, unchecked; [`RowView::new`] checks.

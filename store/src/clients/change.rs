@@ -275,7 +275,7 @@ fn edited(client: &Client, list: Blacklist, item: &str, add: bool) -> Result<Opt
     };
     let wanted = Value::Text(item.to_owned());
     let is_item =
-        |json: &Json<'_>| matches!((json, wanted.as_ref()), (Json::String(text), ValueRef::Text(item)) if text.decode() == item);
+        |json: &Json<'_>| matches!((json, wanted.as_ref()), (Json::String(text), ValueRef::Text(item)) if text.to_str().is_some_and(|t| t == *item));
     let quoted = json::quote(item);
     let before = items.len();
     if !add {
