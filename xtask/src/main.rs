@@ -67,9 +67,8 @@ fn run(arguments: &[OsString]) -> Outcome {
     let mut command = Command::new(&program);
     if arguments.is_empty() {
         execute(command.arg("status"))?;
-        println!("\nNext, with {} as `hivemind-host`:", program.display());
+        println!("\nThe program is {}, its plugins lie beside it in plugins/. Next:", program.display());
         println!("  hivemind-host add-client --name kitchen --allow recognizer_loop:utterance");
-        println!("  hivemind-host list-clients");
         println!("  hivemind-host plugins list");
         println!("  hivemind-host --help");
         return Ok(());

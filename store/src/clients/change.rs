@@ -274,8 +274,7 @@ fn edited(client: &Client, list: Blacklist, item: &str, add: bool) -> Result<Opt
         return Err(Stored::corrupt(what).collection(NAME).key(Key::Int(client.id)).field("metadata").into());
     };
     let wanted = Value::Text(item.to_owned());
-    let is_item =
-        |json: &Json<'_>| matches!((json, wanted.as_ref()), (Json::String(text), ValueRef::Text(item)) if text.to_str().is_some_and(|t| t == *item));
+    let is_item = |json: &Json<'_>| matches!((json, wanted.as_ref()), (Json::String(text), ValueRef::Text(item)) if text.to_str().is_some_and(|t| t == *item));
     let quoted = json::quote(item);
     let before = items.len();
     if !add {
