@@ -3,7 +3,7 @@
 use hivemind_store::{Options, Storage};
 
 use crate::cli::Global;
-use crate::config::{Config, Places};
+use crate::config::Config;
 use crate::failure::Failure;
 use crate::plugins::lock::{self, Lock};
 use crate::plugins::{Loader, Plugin, SearchPath};
@@ -64,13 +64,4 @@ pub fn loader(global: &Global, config: &Config) -> Result<Loader, Failure> {
 pub fn loader_with(global: &Global, config: &Config, lock: Lock) -> Result<Loader, Failure> {
     let search = SearchPath::standard(&global.plugins_dir, &config.plugins_dirs()?, config.data_dir());
     Ok(Loader::new(search, lock, config.data_dir().to_owned()))
-}
-
-/// The storage that the command line and `server.json` name.
-///
-/// # Errors
-/// What the configuration, the loader or the backend said.
-pub fn storage(global: &Global) -> Result<Opened, Failure> {
-    let config = Config::load(global.config.as_deref(), &Places::from_env()?)?;
-    FromPlugins.open(global, &config)
 }

@@ -114,12 +114,6 @@ impl Capabilities {
         self.bits & (1 << capability as u32) != 0
     }
 
-    /// Whether every capability here is also in `other`.
-    #[must_use]
-    pub const fn is_subset_of(self, other: Self) -> bool {
-        self.bits & !other.bits == 0
-    }
-
     /// The longest time a write of another process can stay unseen by `changes_since`.
     #[must_use]
     pub const fn staleness(self) -> Duration {

@@ -241,13 +241,8 @@ impl<'q> Pager<'q> {
         Self { query, max_bytes, to_skip, bytes: 0, page: Page::default(), last: None }
     }
 
-    /// Takes the next match; `false` when the page is full and no further one is wanted.
-    pub fn offer(&mut self, row: Row, view: &RowView<'_>) -> bool {
-        self.offer_with(view, || row)
-    }
-
-    /// The same, making the row only if it is taken.
-    pub fn offer_with(&mut self, view: &RowView<'_>, row: impl FnOnce() -> Row) -> bool {
+    /// Takes the next match, making the row only if it is wanted; `false` when the page is full and no further one is.
+    pub fn offer(&mut self, view: &RowView<'_>, row: impl FnOnce() -> Row) -> bool {
         if self.to_skip > 0 {
             self.to_skip -= 1;
             return true;

@@ -147,31 +147,18 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// Writes the document over several lines, four spaces a level, object names sorted: the layout of the Python node's
-    /// configuration. `level` is the indentation the first line already has.
-    pub fn write_pretty(&self, level: usize, out: &mut String) {
-        self.write_lines(level, true, out);
-    }
-
-    /// The same with object members in their own order, as Python's `json.dumps(…, indent=4)` does: the layout of its stores.
+    /// Writes the document over several lines, four spaces a level, object members in their own order, as Python's
+    /// `json.dumps(…, indent=4)` does. `level` is the indentation the first line already has.
     pub fn write_indented(&self, level: usize, out: &mut String) {
-        self.write_lines(level, false, out);
-    }
-
-    fn write_lines(&self, level: usize, sorted: bool, out: &mut String) {
         match self {
             Self::Array(items) if !items.is_empty() => {
-                block(out, level, ['[', ']'], items.iter(), |out, item| item.write_lines(level + 1, sorted, out));
+                block(out, level, ['[', ']'], items.iter(), |out, item| item.write_indented(level + 1, out));
             }
             Self::Object(members) if !members.is_empty() => {
-                let mut members: Vec<_> = members.iter().collect();
-                if sorted {
-                    members.sort_by_cached_key(|m| m.name.name());
-                }
-                block(out, level, ['{', '}'], members.into_iter(), |out, member| {
+                block(out, level, ['{', '}'], members.iter(), |out, member| {
                     member.name.write(out);
                     out.push_str(": ");
-                    member.value.write_lines(level + 1, sorted, out);
+                    member.value.write_indented(level + 1, out);
                 });
             }
             other => other.write(out),

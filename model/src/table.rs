@@ -164,11 +164,11 @@ impl Table {
             }
         }
         if query.order.is_empty() {
-            self.matches(query).all(|(_, row, view)| pager.offer_with(&view, || row.clone()));
+            self.matches(query).all(|(_, row, view)| pager.offer(&view, || row.clone()));
         } else {
             let mut found: Vec<_> = self.matches(query).collect();
             found.sort_by(|(_, _, a), (_, _, b)| eval::compare_rows(&query.order, a, b));
-            found.into_iter().all(|(_, row, view)| pager.offer_with(&view, || row.clone()));
+            found.into_iter().all(|(_, row, view)| pager.offer(&view, || row.clone()));
         }
         Ok(pager.finish())
     }

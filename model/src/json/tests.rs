@@ -72,9 +72,9 @@ fn quoting_and_decoding_are_inverse() {
 }
 
 #[test]
-fn the_pretty_layout_is_pythons() {
+fn the_indented_layout_is_pythons() {
     let mut out = String::new();
-    parse(r#"{"b":[],"a":{"y":[1,2],"x":{}}}"#).unwrap().write_pretty(0, &mut out);
+    parse(r#"{"a":{"x":{},"y":[1,2]},"b":[]}"#).unwrap().write_indented(0, &mut out);
     let expected = "{\n    \"a\": {\n        \"x\": {},\n        \"y\": [\n            1,\n            2\n        ]\n    },\n    \"b\": []\n}";
     assert_eq!(out, expected);
 

@@ -48,7 +48,7 @@ pub(crate) fn page(
         pager.unreadable(record.key.clone(), record.message.clone());
     }
     if query.limit != Some(0) {
-        scan(cx, connection, opener, table, query, |row, view| pager.offer_with(view, || row.clone()))?;
+        scan(cx, connection, opener, table, query, |row, view| pager.offer(view, || row.clone()))?;
     }
     Ok(pager.finish())
 }
