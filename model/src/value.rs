@@ -285,7 +285,7 @@ pub fn check(value: ValueRef<'_>, kind: Kind, field: &str) -> Result<()> {
         ValueRef::Real(v) if kind == Kind::Real && !v.is_finite() => {
             Err(Error::invalid(format!("field {field}: expected a finite number, found {v}")).field(field))
         }
-        ValueRef::Json(text) if kind == Kind::Json => match crate::json::parse(text) {
+        ValueRef::Json(text) if kind == Kind::Json => match crate::json::check(text, |_| ()) {
             Ok(_) => Ok(()),
             Err(e) => Err(Error::invalid(format!("field {field}: expected JSON text: {e}")).field(field)),
         },

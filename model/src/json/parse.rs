@@ -1,4 +1,7 @@
 //! The parser. Input is hostile: depth is bounded, nothing is indexed unchecked.
+//!
+//! What is made of a document is a parameter, because most documents only have to be known to be one before they are passed on as
+//! text: [`check`] and [`parse`] read by the same rules, and only one of them builds anything.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -33,11 +36,108 @@ impl std::error::Error for ParseError {}
 /// # Errors
 /// The first thing that is wrong.
 pub fn parse(source: &str) -> Result<Json<'_>, ParseError> {
-    let mut parser = Parser { source, at: 0 };
+    document(source, Tree)
+}
+
+/// What a checked document is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// `null`.
+    Null,
+    /// An object.
+    Object,
+    /// Anything else.
+    Other,
+}
+
+/// Checks that a text is one document, as [`parse`] does, and makes nothing of it. `member` is told the names in the outermost
+/// object, repeated ones again.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn check<'a>(source: &'a str, member: impl FnMut(Text<'a>)) -> Result<Shape, ParseError> {
+    document(source, Nothing(member))
+}
+
+fn document<'a, B: Build<'a>>(source: &'a str, build: B) -> Result<B::Value, ParseError> {
+    let mut parser = Parser { source, at: 0, build };
     parser.space();
     let value = parser.value(0)?;
     parser.space();
     if parser.at < source.len() { Err(parser.error("unexpected text after the document")) } else { Ok(value) }
+}
+
+/// What is made of what was read.
+trait Build<'a> {
+    type Value;
+    type Items: Default;
+    type Members: Default;
+
+    /// A value that is neither list nor object.
+    fn leaf(&mut self, leaf: Json<'a>) -> Self::Value;
+    fn item(&mut self, items: &mut Self::Items, value: Self::Value);
+    fn array(&mut self, items: Self::Items) -> Self::Value;
+    /// A member of an object that lies so deep.
+    fn member(&mut self, depth: usize, members: &mut Self::Members, member: (Text<'a>, Self::Value, &'a str));
+    fn object(&mut self, members: Self::Members) -> Self::Value;
+}
+
+/// Makes the document.
+struct Tree;
+
+impl<'a> Build<'a> for Tree {
+    type Value = Json<'a>;
+    type Items = Vec<Json<'a>>;
+    type Members = Vec<Member<'a>>;
+
+    fn leaf(&mut self, leaf: Json<'a>) -> Json<'a> {
+        leaf
+    }
+
+    fn item(&mut self, items: &mut Self::Items, value: Json<'a>) {
+        items.push(value);
+    }
+
+    fn array(&mut self, items: Self::Items) -> Json<'a> {
+        Json::Array(items)
+    }
+
+    fn member(&mut self, _depth: usize, members: &mut Self::Members, (name, value, raw): (Text<'a>, Json<'a>, &'a str)) {
+        members.push(Member { name, value, raw });
+    }
+
+    fn object(&mut self, members: Self::Members) -> Json<'a> {
+        Json::Object(last_of_each(members))
+    }
+}
+
+/// Makes nothing, and tells the outermost names.
+struct Nothing<F>(F);
+
+impl<'a, F: FnMut(Text<'a>)> Build<'a> for Nothing<F> {
+    type Value = Shape;
+    type Items = ();
+    type Members = ();
+
+    fn leaf(&mut self, leaf: Json<'a>) -> Shape {
+        if leaf == Json::Null { Shape::Null } else { Shape::Other }
+    }
+
+    fn item(&mut self, (): &mut (), _value: Shape) {}
+
+    fn array(&mut self, (): ()) -> Shape {
+        Shape::Other
+    }
+
+    fn member(&mut self, depth: usize, (): &mut (), (name, ..): (Text<'a>, Shape, &'a str)) {
+        if depth == 0 {
+            (self.0)(name);
+        }
+    }
+
+    fn object(&mut self, (): ()) -> Shape {
+        Shape::Object
+    }
 }
 
 /// The same text with `//` and `#` comments outside of strings turned into spaces, so that every offset stays what it was.
@@ -70,12 +170,13 @@ pub fn without_comments(source: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-struct Parser<'a> {
+struct Parser<'a, B> {
     source: &'a str,
     at: usize,
+    build: B,
 }
 
-impl<'a> Parser<'a> {
+impl<'a, B: Build<'a>> Parser<'a, B> {
     fn error(&self, what: &'static str) -> ParseError {
         let before = self.source.get(..self.at).unwrap_or(self.source);
         let line_start = before.rfind('\n').map_or(0, |n| n + 1);
@@ -100,36 +201,38 @@ impl<'a> Parser<'a> {
         found
     }
 
-    fn value(&mut self, depth: usize) -> Result<Json<'a>, ParseError> {
+    fn value(&mut self, depth: usize) -> Result<B::Value, ParseError> {
         if depth > MAX_DEPTH {
             return Err(self.error("nested too deep"));
         }
-        match self.peek() {
-            Some(b'{') => self.object(depth),
-            Some(b'[') => self.array(depth),
-            Some(b'"') => self.string().map(Json::String),
-            Some(b'-' | b'0'..=b'9' | b'N' | b'I') => self.number().map(Json::Number),
-            Some(b't') if self.word("true") => Ok(Json::Bool(true)),
-            Some(b'f') if self.word("false") => Ok(Json::Bool(false)),
-            Some(b'n') if self.word("null") => Ok(Json::Null),
-            Some(_) => Err(self.error("expected a value")),
-            None => Err(self.error("expected a value, found the end")),
-        }
+        let leaf = match self.peek() {
+            Some(b'{') => return self.object(depth),
+            Some(b'[') => return self.array(depth),
+            Some(b'"') => Json::String(self.string()?),
+            Some(b'-' | b'0'..=b'9' | b'N' | b'I') => Json::Number(self.number()?),
+            Some(b't') if self.word("true") => Json::Bool(true),
+            Some(b'f') if self.word("false") => Json::Bool(false),
+            Some(b'n') if self.word("null") => Json::Null,
+            Some(_) => return Err(self.error("expected a value")),
+            None => return Err(self.error("expected a value, found the end")),
+        };
+        Ok(self.build.leaf(leaf))
     }
 
-    fn array(&mut self, depth: usize) -> Result<Json<'a>, ParseError> {
-        let mut items = Vec::new();
+    fn array(&mut self, depth: usize) -> Result<B::Value, ParseError> {
+        let mut items = B::Items::default();
         self.at += 1;
         self.space();
         if self.word("]") {
-            return Ok(Json::Array(items));
+            return Ok(self.build.array(items));
         }
         loop {
             self.space();
-            items.push(self.value(depth + 1)?);
+            let value = self.value(depth + 1)?;
+            self.build.item(&mut items, value);
             self.space();
             if self.word("]") {
-                return Ok(Json::Array(items));
+                return Ok(self.build.array(items));
             }
             if !self.word(",") {
                 return Err(self.error("expected ',' or ']'"));
@@ -137,12 +240,12 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn object(&mut self, depth: usize) -> Result<Json<'a>, ParseError> {
-        let mut members: Vec<Member<'a>> = Vec::new();
+    fn object(&mut self, depth: usize) -> Result<B::Value, ParseError> {
+        let mut members = B::Members::default();
         self.at += 1;
         self.space();
         if self.word("}") {
-            return Ok(Json::Object(members));
+            return Ok(self.build.object(members));
         }
         loop {
             self.space();
@@ -154,10 +257,11 @@ impl<'a> Parser<'a> {
             self.space();
             let start = self.at;
             let value = self.value(depth + 1)?;
-            members.push(Member { name, value, raw: &self.source[start..self.at] });
+            let raw = &self.source[start..self.at];
+            self.build.member(depth, &mut members, (name, value, raw));
             self.space();
             if self.word("}") {
-                return Ok(Json::Object(last_of_each(members)));
+                return Ok(self.build.object(members));
             }
             if !self.word(",") {
                 return Err(self.error("expected ',' or '}'"));
@@ -171,6 +275,7 @@ impl<'a> Parser<'a> {
         }
         let start = self.at;
         loop {
+            self.at += plain(&self.source.as_bytes()[self.at..]);
             match self.peek() {
                 Some(b'"') => {
                     let raw = &self.source[start..self.at];
@@ -226,6 +331,25 @@ impl<'a> Parser<'a> {
         }
         Ok(&self.source[start..self.at])
     }
+}
+
+/// How many bytes from the first on end no string and begin no escape: eight at a time, as most of a document is such text. A byte
+/// short of that is no mistake, the caller looks at each.
+fn plain(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    // The lowest bit that is set marks the first byte that is zero, or below 0x20; those above it may be wrong.
+    let zero = |v: u64| v.wrapping_sub(ONES) & !v & HIGH;
+    let control = |v: u64| v.wrapping_sub(ONES * 0x20) & !v & HIGH;
+    let (words, _) = bytes.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let v = u64::from_le_bytes(*word);
+        let found = zero(v ^ (ONES * u64::from(b'"'))) | zero(v ^ (ONES * u64::from(b'\\'))) | control(v);
+        if found != 0 {
+            return at * 8 + found.trailing_zeros() as usize / 8;
+        }
+    }
+    words.len() * 8
 }
 
 /// Of repeated names the last counts, and stands where it stood.

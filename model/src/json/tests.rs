@@ -31,6 +31,7 @@ fn malformed_text_is_refused_with_its_place() {
     ] {
         let error = parse(text).expect_err(text);
         assert_eq!((error.line, error.column), place, "{text}: {error}");
+        assert_eq!(check(text, |_| ()), Err(error), "{text}");
     }
     let deep = "[".repeat(100_000);
     assert_eq!(parse(&deep).expect_err("deep").what, "nested too deep");
@@ -126,4 +127,37 @@ fn two_huge_objects_are_compared_without_their_product() {
     assert!(compared <= 4 * MEMBERS, "{compared} names were compared");
     let few = (parse(r#"{"a":1,"b":2}"#).unwrap(), parse(r#"{"b":2,"a":1}"#).unwrap());
     assert!(few.0.same(&few.1));
+}
+
+#[test]
+fn a_check_reads_as_the_parser_does_and_tells_the_outermost_names() {
+    let shape = |text: &str| check(text, |_| ()).expect(text);
+    assert_eq!((shape(" null "), shape("[null]"), shape("{}")), (Shape::Null, Shape::Other, Shape::Object));
+    let mut names = Vec::new();
+    let text = r#"{"a": {"inner": [{"x": 1}]}, "\u0062": [], "a": "a long text, so that it is read by words \" and on"}"#;
+    assert_eq!(check(text, |name| names.push(name.decode().into_owned())), Ok(Shape::Object));
+    assert_eq!(names, ["a", "b", "a"]);
+    assert_eq!(check(&"[".repeat(100_000), |_| ()).expect_err("deep").what, "nested too deep");
+}
+
+#[test]
+fn a_byte_that_ends_a_string_is_seen_wherever_it_stands() {
+    for before in 0..20 {
+        for after in [0, 1, 7, 8, 9] {
+            for (byte, what) in [
+                ("\"", "unexpected text after the document"),
+                ("\\", "unknown escape"),
+                ("\u{1f}", "control character in a string"),
+            ] {
+                let text = format!("\"{}{byte}{}\"", "é ".repeat(before), "~".repeat(after));
+                assert_eq!(
+                    parse(&text).expect_err(&text).what,
+                    if after == 0 && byte == "\\" { "string without end" } else { what },
+                    "{text}"
+                );
+            }
+        }
+        let text = format!("\"{}\"", "\u{7f}\u{80} !#[]".repeat(before));
+        assert_eq!(parse(&text).expect(&text).to_text(), text);
+    }
 }

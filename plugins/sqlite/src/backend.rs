@@ -14,9 +14,10 @@ use rusqlite::Connection;
 
 use crate::config::{Config, Location};
 use crate::connection::{Lease, Opener, Pool, Use, Watched, check_version, closed};
-use crate::file::{DatabaseFile, Opened};
+use crate::file::DatabaseFile;
 use crate::history::History;
 use crate::migrate::{self, Migration};
+use crate::opened::Opened;
 use crate::statements::Table;
 use crate::transaction::{self, Writing};
 use crate::{find, maintain, schema};
@@ -88,12 +89,16 @@ impl Sqlite {
         self.preparing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Every call begins here.
-    fn enter(&self, cx: &Context<'_>) -> Result<()> {
+    /// Every call begins here. Gives the time it has left, so that a short one asks the clock no second time.
+    fn enter(&self, cx: &Context<'_>) -> Result<Option<Duration>> {
         if self.closed.load(Ordering::Acquire) {
             return Err(closed());
         }
-        cx.check()
+        let left = cx.remaining();
+        if left == Some(Duration::ZERO) || cx.cancel_flag().is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+            cx.check()?;
+        }
+        Ok(left)
     }
 
     fn store(&self) -> Result<&Store> {
@@ -129,14 +134,19 @@ impl Sqlite {
         let patience = self.opener.patience(cx);
         let lease = store.writer.take(cx, patience, Use::Brief, || self.opener.writer(patience))?;
         lease.busy_timeout(patience).map_err(|e| self.opener.failed(&e))?;
+        lease.end_with(Some(cx));
         Ok(lease)
     }
 
-    fn reader<'s>(&self, cx: &Context<'_>, store: &'s Store, why: Use) -> Result<Lease<'s>> {
+    /// A connection to read with, for a call that has so much time left.
+    fn reader<'s>(&self, cx: &Context<'_>, left: Option<Duration>, store: &'s Store, why: Use) -> Result<Lease<'s>> {
+        store.opened.look_now_and_then()?;
         let Some(readers) = &store.readers else { return self.writer(cx, store) };
-        let patience = self.opener.patience(cx);
+        let patience = self.opener.patience_within(left);
         let lease = readers.take(cx, patience, why, || self.opener.reader()?.ok_or_else(closed))?;
-        lease.busy_timeout(patience).map_err(|e| self.opener.failed(&e))?;
+        let left = if lease.came_at_once() { left } else { cx.remaining() };
+        lease.wait_for(self.opener.patience_within(left)).map_err(|e| self.opener.failed(&e))?;
+        lease.end_within(left);
         Ok(lease)
     }
 
@@ -241,19 +251,19 @@ impl Backend for Sqlite {
     }
 
     fn get(&self, cx: &Context<'_>, collection: CollectionId, key: KeyRef<'_>) -> Result<Option<Row>> {
-        self.enter(cx)?;
+        let left = self.enter(cx)?;
         let table = self.table(collection)?;
-        let connection = self.reader(cx, self.store()?, Use::Brief)?;
+        let connection = self.reader(cx, left, self.store()?, Use::Brief)?;
         transaction::get(&connection, table, key.as_value(), &self.opener)
     }
 
     fn get_by(&self, cx: &Context<'_>, collection: CollectionId, field: usize, value: ValueRef<'_>) -> Result<Option<Row>> {
-        self.enter(cx)?;
+        let left = self.enter(cx)?;
         let table = self.table(collection)?;
         let kind = table.collection.at(field)?.kind;
         match table.by_field.get(field) {
             Some(sql) if find::is_exact(kind, value) => {
-                let connection = self.reader(cx, self.store()?, Use::Brief)?;
+                let connection = self.reader(cx, left, self.store()?, Use::Brief)?;
                 transaction::one(&connection, table, sql, value, &self.opener)
             }
             _ => {
@@ -264,9 +274,9 @@ impl Backend for Sqlite {
     }
 
     fn get_many(&self, cx: &Context<'_>, collection: CollectionId, keys: &[Key]) -> Result<Vec<Lookup>> {
-        self.enter(cx)?;
+        let left = self.enter(cx)?;
         let table = self.table(collection)?;
-        let connection = self.reader(cx, self.store()?, Use::Brief)?;
+        let connection = self.reader(cx, left, self.store()?, Use::Brief)?;
         let get = |key: &Key| {
             cx.check()?;
             Ok(transaction::get(&connection, table, key.as_ref().as_value(), &self.opener))
@@ -275,11 +285,11 @@ impl Backend for Sqlite {
     }
 
     fn find(&self, cx: &Context<'_>, query: &Query, max_bytes: usize) -> Result<Page> {
-        self.enter(cx)?;
+        let left = self.enter(cx)?;
         let prepared = self.prepared(query.collection)?;
         eval::check_query(&prepared.table.collection, query)?;
         let store = self.store()?;
-        let connection = self.reader(cx, store, Use::Long)?;
+        let connection = self.reader(cx, left, store, Use::Long)?;
         let unreadable = match query.after {
             None => self.unreadable(cx, store, &connection, prepared)?,
             Some(_) => Arc::default(),
@@ -288,12 +298,12 @@ impl Backend for Sqlite {
     }
 
     fn count(&self, cx: &Context<'_>, query: &Query) -> Result<u64> {
-        self.enter(cx)?;
+        let left = self.enter(cx)?;
         let prepared = self.prepared(query.collection)?;
         let query = &Query { order: Vec::new(), after: None, ..query.clone() };
         eval::check_query(&prepared.table.collection, query)?;
         let store = self.store()?;
-        let connection = self.reader(cx, store, Use::Long)?;
+        let connection = self.reader(cx, left, store, Use::Long)?;
         let all_readable = self.unreadable(cx, store, &connection, prepared)?.is_empty();
         find::count(cx, &connection, &self.opener, &prepared.table, query, all_readable)
     }
@@ -320,7 +330,7 @@ impl Backend for Sqlite {
         self.enter(cx)?;
         self.prepared(collection)?;
         let store = self.store()?;
-        store.opened.look()?;
+        store.opened.look_now_and_then()?;
         Ok(store.history.since(collection, token))
     }
 
@@ -342,11 +352,11 @@ impl Backend for Sqlite {
     }
 
     fn maintain(&self, cx: &Context<'_>, task: &Task) -> Result<Report> {
-        self.enter(cx)?;
+        let left = self.enter(cx)?;
         let store = self.store()?;
         match task {
             Task::Verify => {
-                let connection = self.reader(cx, store, Use::Long)?;
+                let connection = self.reader(cx, left, store, Use::Long)?;
                 maintain::verify(cx, &connection, &self.opener, &self.tables())
             }
             Task::Vacuum => {
@@ -362,9 +372,9 @@ impl Backend for Sqlite {
     }
 
     fn stats(&self, cx: &Context<'_>) -> Result<Report> {
-        self.enter(cx)?;
+        let left = self.enter(cx)?;
         let Some(store) = self.store.get() else { return Ok(maintain::described(&self.opener)) };
-        let connection = self.reader(cx, store, Use::Long)?;
+        let connection = self.reader(cx, left, store, Use::Long)?;
         let report = maintain::facts(&connection, &self.opener)?;
         drop(connection);
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);

@@ -1,8 +1,10 @@
 //! Connections, and pools of them whose callers wait no longer than they said.
 
+use std::cell::Cell;
 use std::fmt;
 use std::ops::Deref;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -68,7 +70,12 @@ impl Opener {
 
     /// The smaller of the configured wait and the caller's time.
     pub(crate) fn patience(&self, cx: &Context<'_>) -> Duration {
-        cx.remaining_or(self.busy_timeout)
+        self.patience_within(cx.remaining())
+    }
+
+    /// The smaller of the configured wait and what the caller has left.
+    pub(crate) fn patience_within(&self, left: Option<Duration>) -> Duration {
+        left.map_or(self.busy_timeout, |left| left.min(self.busy_timeout))
     }
 
     /// A connection that writes. It turns the file to WAL, so that readers never wait for writers.
@@ -131,22 +138,71 @@ fn open_file(file: &DatabaseFile, how: OpenFlags) -> rusqlite::Result<Connection
 /// A connection whose statements end when the time of the call that uses it is over.
 pub(crate) struct Watched {
     connection: Connection,
-    deadline: Arc<Mutex<Option<Instant>>>,
+    limit: Arc<Limit>,
+    /// How long it waits for other programs.
+    patience: Cell<Option<Duration>>,
+}
+
+/// The time of a call. It counts from the first look at it: most calls are over before SQLite takes one, and need no clock.
+struct Limit {
+    /// Nanoseconds that are allowed; all ones: any number.
+    allowed: AtomicU64,
+    /// When the time is over, in nanoseconds of `origin`; 0 until it counts.
+    over: AtomicU64,
+    origin: Instant,
+}
+
+impl Limit {
+    fn new() -> Self {
+        Self { allowed: AtomicU64::new(u64::MAX), over: AtomicU64::new(0), origin: Instant::now() }
+    }
+
+    fn set(&self, left: Option<Duration>) {
+        let nanos = |left: Duration| u64::try_from(left.as_nanos()).unwrap_or(u64::MAX);
+        // Only the thread that has the connection uses these.
+        self.allowed.store(left.map_or(u64::MAX, nanos), Ordering::Relaxed);
+        self.over.store(0, Ordering::Relaxed);
+    }
+
+    fn is_over(&self) -> bool {
+        let allowed = self.allowed.load(Ordering::Relaxed);
+        if allowed == u64::MAX {
+            return false;
+        }
+        let now = u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        match self.over.load(Ordering::Relaxed) {
+            0 => self.over.store(now.saturating_add(allowed).max(1), Ordering::Relaxed),
+            over => return now >= over,
+        }
+        allowed == 0
+    }
 }
 
 impl Watched {
     fn new(mut connection: Connection) -> rusqlite::Result<Self> {
-        let deadline: Arc<Mutex<Option<Instant>>> = Arc::default();
-        let watched = Arc::clone(&deadline);
-        let is_over = move || watched.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| Instant::now() >= at);
-        connection.progress_handler(STEPS, Some(is_over))?;
-        Ok(Self { connection, deadline })
+        let limit = Arc::new(Limit::new());
+        let watched = Arc::clone(&limit);
+        connection.progress_handler(STEPS, Some(move || watched.is_over()))?;
+        Ok(Self { connection, limit, patience: Cell::new(None) })
     }
 
     /// From now on statements end with the time of this call; with `None` they take what they need.
     pub(crate) fn end_with(&self, cx: Option<&Context<'_>>) {
-        let at = cx.and_then(Context::remaining).and_then(|left| Instant::now().checked_add(left));
-        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = at;
+        self.end_within(cx.and_then(Context::remaining));
+    }
+
+    /// From now on statements end when this time is over; with `None` they take what they need.
+    pub(crate) fn end_within(&self, left: Option<Duration>) {
+        self.limit.set(left);
+    }
+
+    /// From now on statements wait so long for other programs; to be used by those who never set SQLite's timeout themselves.
+    pub(crate) fn wait_for(&self, patience: Duration) -> rusqlite::Result<()> {
+        if self.patience.get() != Some(patience) {
+            self.connection.busy_timeout(patience)?;
+            self.patience.set(Some(patience));
+        }
+        Ok(())
     }
 }
 
@@ -168,6 +224,8 @@ pub(crate) struct Pool {
 struct State {
     idle: Vec<Watched>,
     out: usize,
+    /// Callers that wait for a connection. Waking up nobody would be a system call all the same.
+    waiting: usize,
     closed: bool,
 }
 
@@ -184,14 +242,14 @@ impl Pool {
     /// A pool of at most `capacity` connections that begins with this one.
     pub(crate) fn new(capacity: usize, idle: Option<Connection>) -> Result<Self> {
         let idle = idle.map(Watched::new).transpose().map_err(|e| error::from_sqlite(&e, "SQLite"))?.into_iter().collect();
-        Ok(Self { state: Mutex::new(State { idle, out: 0, closed: false }), returned: Condvar::new(), capacity })
+        Ok(Self { state: Mutex::new(State { idle, out: 0, waiting: 0, closed: false }), returned: Condvar::new(), capacity })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a connection, `open`ing one if none is idle and the pool may grow.
+    /// Takes a connection, `open`ing one if none is idle and the pool may grow. Its statements take what time they need.
     pub(crate) fn take(
         &self,
         cx: &Context<'_>,
@@ -210,7 +268,9 @@ impl Pool {
                 cx.check()?;
                 return Err(Error::busy("all connections are in use by other calls of this program"));
             }
+            state.waiting += 1;
             state = self.returned.wait_timeout(state, left.min(POLL)).unwrap_or_else(PoisonError::into_inner).0;
+            state.waiting -= 1;
         }
         if state.closed {
             return Err(closed());
@@ -219,12 +279,12 @@ impl Pool {
         let idle = state.idle.pop();
         drop(state);
         // From here on the lease gives the place back, also when opening fails.
-        let mut lease = Lease { pool: self, connection: idle };
+        let at_once = waiting_since.is_none() && idle.is_some();
+        let mut lease = Lease { pool: self, connection: idle, at_once };
         if lease.connection.is_none() {
             let watched = Watched::new(open()?).map_err(|e| error::from_sqlite(&e, "SQLite"))?;
             lease.connection = Some(watched);
         }
-        lease.end_with(Some(cx));
         Ok(lease)
     }
 
@@ -258,6 +318,14 @@ pub(crate) fn closed() -> Error {
 pub(crate) struct Lease<'p> {
     pool: &'p Pool,
     connection: Option<Watched>,
+    at_once: bool,
+}
+
+impl Lease<'_> {
+    /// Whether nothing was waited for or opened: what time a call had before is what it has now.
+    pub(crate) const fn came_at_once(&self) -> bool {
+        self.at_once
+    }
 }
 
 impl Deref for Lease<'_> {
@@ -278,11 +346,14 @@ impl Drop for Lease<'_> {
         if let Some(connection) = self.connection.take()
             && !state.closed
         {
-            connection.end_with(None);
+            connection.end_within(None);
             state.idle.push(connection);
         }
+        let is_awaited = state.waiting > 0;
         drop(state);
-        self.pool.returned.notify_one();
+        if is_awaited {
+            self.pool.returned.notify_one();
+        }
     }
 }
 

@@ -4,8 +4,9 @@
 //! not fit makes that one row unreadable: it is reported, and nothing overwrites it. Most rows have nothing to fold; they are encoded
 //! straight from SQLite's memory.
 
-use hivemind_abi::model::json::{self, Json, Member, Text};
-use hivemind_abi::model::{Collection, Error, Key, Kind, Row, Unreadable, ValueRef, base64, record, row};
+use hivemind_abi::model::json::{self, Member, Shape, Text};
+use hivemind_abi::model::msgpack::Writer;
+use hivemind_abi::model::{Collection, Error, Key, Kind, Row, Unreadable, ValueRef, base64, record};
 use rusqlite::types::ValueRef as SqlRef;
 
 use crate::statements::{Folded, Table};
@@ -36,57 +37,78 @@ impl Decoded {
 
 /// Reads a row that starts with the columns of `table.select`.
 pub(crate) fn decode(table: &Table, row: &rusqlite::Row<'_>) -> Decoded {
-    match try_decode(table, row) {
-        Ok(decoded) => decoded,
-        Err(message) => Decoded::Unreadable(Unreadable { key: key_of(table, row), message }),
-    }
+    let decoded = match encode(table, row) {
+        Ok(Some(encoded)) => return Decoded::AsStored(encoded),
+        Ok(None) => folded(table, row).map(Decoded::Folded),
+        Err(message) => Err(message),
+    };
+    decoded.unwrap_or_else(|message| Decoded::Unreadable(Unreadable { key: key_of(table, row), message }))
 }
 
-fn try_decode(table: &Table, row: &rusqlite::Row<'_>) -> Result<Decoded, String> {
+/// Room for a row of the usual size: growing costs more than what is not used.
+const ROOM: usize = 512;
+
+/// Encodes a row straight from SQLite's memory; `None` if there is something to fold.
+fn encode(table: &Table, row: &rusqlite::Row<'_>) -> Result<Option<Row>, String> {
     let collection = table.collection.as_ref();
-    let mut values = Vec::with_capacity(collection.fields.len());
-    let mut clean = true;
-    for (at, field) in collection.fields.iter().enumerate() {
-        let value = column(row, at)?;
-        let value = read(field.kind, value).map_err(|what| format!("field {}: {what}", field.name))?;
-        if let ValueRef::Json(text) = value {
-            let parsed = json::parse(text).map_err(|e| format!("field {}: expected JSON text: {e}", field.name))?;
-            clean &= collection.extras != Some(at) || is_folded(table, &parsed);
-            // As a file's `null` is.
-            values.push(if parsed == Json::Null { ValueRef::Nil } else { value });
-            continue;
+    let mut writer = Writer::with_capacity(ROOM);
+    writer.array(collection.fields.len());
+    for at in 0..collection.fields.len() {
+        let is_extras = collection.extras == Some(at);
+        match value(table, row, at)? {
+            (ValueRef::Nil, _) if at == collection.key => return Err("it has no key".to_owned()),
+            (ValueRef::Nil, _) if is_extras => return Ok(None),
+            (ValueRef::Nil, _) => writer.nil(),
+            (ValueRef::Bool(v), _) => writer.bool(v),
+            (ValueRef::Int(v), _) => writer.int(v),
+            (ValueRef::Real(v), _) => writer.real(v),
+            (ValueRef::Text(v), _) => writer.str(v),
+            (ValueRef::Blob(v), _) => writer.bin(v),
+            (ValueRef::Json(_), is_folded) if is_extras && !is_folded => return Ok(None),
+            (ValueRef::Json(v), _) => writer.str(v),
         }
-        values.push(value);
     }
+    for at in collection.fields.len()..collection.fields.len() + table.folded.len() {
+        if column(row, at)? != SqlRef::Null {
+            return Ok(None);
+        }
+    }
+    Ok(Some(Row::from_bytes(writer.into_bytes())))
+}
+
+/// A row with something to fold.
+fn folded(table: &Table, row: &rusqlite::Row<'_>) -> Result<Row, String> {
+    let collection = table.collection.as_ref();
+    let values: Vec<_> = (0..collection.fields.len()).map(|at| Ok(value(table, row, at)?.0)).collect::<Result<_, String>>()?;
     if values.get(collection.key).is_none_or(|key| key.is_nil()) {
         return Err("it has no key".to_owned());
     }
-    clean &= collection.extras.is_none_or(|at| values.get(at).is_some_and(|v| !v.is_nil()));
     let mut unknown = Vec::new();
     for (folded, at) in table.folded.iter().zip(collection.fields.len()..) {
         if let Some(text) = as_json(folded, column(row, at)?) {
             unknown.push((json::quote(&folded.name), text));
         }
     }
-    if clean && unknown.is_empty() {
-        return Ok(Decoded::AsStored(row::encode(values.into_iter())));
-    }
-    fold(collection, &values, &unknown).map(Decoded::Folded).map_err(|e| e.message().to_owned())
+    fold(collection, &values, &unknown).map_err(|e| e.message().to_owned())
+}
+
+/// A field's value, and whether it could be an extras field that needs no folding.
+fn value<'r>(table: &Table, row: &'r rusqlite::Row<'_>, at: usize) -> Result<(ValueRef<'r>, bool), String> {
+    let Some(field) = table.collection.fields.get(at) else { return Ok((ValueRef::Nil, false)) };
+    let value = read(field.kind, column(row, at)?).map_err(|what| format!("field {}: {what}", field.name))?;
+    let ValueRef::Json(text) = value else { return Ok((value, false)) };
+    let mut is_clean = true;
+    let is_dropped = |name: Text<'_>| table.dropped.iter().any(|dropped| name.name() == *dropped.as_str());
+    let shape = json::check(text, |name| is_clean &= !is_dropped(name));
+    Ok(match shape.map_err(|e| format!("field {}: expected JSON text: {e}", field.name))? {
+        // As a file's `null` is.
+        Shape::Null => (ValueRef::Nil, false),
+        shape => (value, is_clean && shape == Shape::Object),
+    })
 }
 
 fn column<'r>(row: &'r rusqlite::Row<'_>, at: usize) -> Result<SqlRef<'r>, String> {
     row.get_ref(at).map_err(|e| e.to_string())
-}
-
-/// Whether an extras field needs no folding.
-fn is_folded(table: &Table, extras: &Json<'_>) -> bool {
-    match extras {
-        Json::Object(members) => !members.iter().any(|m| {
-            let name = m.name.name();
-            table.dropped.iter().any(|dropped| name == *dropped.as_str())
-        }),
-        _ => false,
-    }
 }
 
 fn fold(collection: &Collection, values: &[ValueRef<'_>], unknown: &[(String, String)]) -> Result<Row, Error> {

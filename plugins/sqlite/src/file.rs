@@ -42,52 +42,6 @@ fn present() -> MutexGuard<'static, BTreeMap<String, usize>> {
     PRESENT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The file as a handle has it open, from before its first connection until after its last.
-pub(crate) struct Opened {
-    file: Option<DatabaseFile>,
-    presence: Mutex<Option<Presence>>,
-}
-
-impl Opened {
-    /// Notes that a handle opens the file. `None`: there is none, the database is in memory.
-    pub(crate) fn new(file: Option<&DatabaseFile>) -> Self {
-        Self { file: file.cloned(), presence: Mutex::new(file.map(DatabaseFile::enter)) }
-    }
-
-    /// Whether another file is at the path by now, or none.
-    pub(crate) fn is_moved(&self) -> bool {
-        let presence = self.presence.lock().unwrap_or_else(PoisonError::into_inner);
-        presence.as_ref().zip(self.file.as_ref()).is_some_and(|(presence, file)| !file.is_where(presence))
-    }
-
-    /// Makes sure that the file at the path still is the one that was opened; one `stat`.
-    ///
-    /// # Errors
-    /// `io` if it is not. The log at the path is emptied then into the file that it belongs to, because whoever opens the new file
-    /// next would carry it out there.
-    pub(crate) fn check(&self, writer: &Connection) -> Result<()> {
-        self.look().inspect_err(|_| {
-            // Best effort, and nothing inside of a transaction: `close` tries again.
-            let _ = writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        })
-    }
-
-    /// The same, and nothing is done about it.
-    ///
-    /// # Errors
-    /// `io`.
-    pub(crate) fn look(&self) -> Result<()> {
-        let Some(file) = self.file.as_ref().filter(|_| self.is_moved()) else { return Ok(()) };
-        let message = format!("{} was moved or replaced while it was open; restart to use the new file", file.place());
-        Err(Error::io(message).place(file.place()))
-    }
-
-    /// The handle has closed its connections.
-    pub(crate) fn leave(&self) {
-        drop(self.presence.lock().unwrap_or_else(PoisonError::into_inner).take());
-    }
-}
-
 /// A handle that has the file open.
 pub(crate) struct Presence {
     id: String,
@@ -120,15 +74,10 @@ impl DatabaseFile {
     }
 
     /// Notes that a handle opens the file; to be called before its first connection, and kept as long as one is open.
-    fn enter(&self) -> Presence {
+    pub(crate) fn enter(&self) -> Presence {
         let id = identity(&self.path);
         *present().entry(id.clone()).or_default() += 1;
         Presence { id }
-    }
-
-    /// Whether the file at the path is still the one that was opened.
-    fn is_where(&self, opened: &Presence) -> bool {
-        identity(&self.path) == opened.id
     }
 
     /// Creates the folders above the file if they are not there.

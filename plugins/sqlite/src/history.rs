@@ -1,34 +1,38 @@
 //! What changed since when: the answers of `changes_since`.
 //!
-//! `PRAGMA data_version` of a connection moves when *any other* connection has committed, of this process or another, and it does
-//! not say whose commit it was or how many there were. The question is which moves are our own, because those have known keys,
-//! while anybody else's mean `Everything`. The answer uses two connections that see different things:
+//! Something **witnesses** every commit, of this process or another: the head of the WAL-index ([`WalIndex`], nanoseconds), or where
+//! there is none to look at, `PRAGMA data_version` of a connection that commits nothing, the tracker. A witness does not say whose
+//! commit it was or how many there were. The question is which moves are our own, because those have known keys, while anybody
+//! else's mean `Everything`. The **writer** can tell: it makes all our commits, so its own `data_version` moves with foreign ones
+//! only. But it is busy while it writes, and a lookup must not wait for an fsync.
 //!
-//! - the **tracker** commits nothing, so its value moves with every commit, ours included;
-//! - the **writer** makes all our commits, so its value moves with foreign ones only. But it is busy while it writes, and a lookup
-//!   must not wait for an fsync.
+//! So lookups ask the witness, and the writer settles ownership around each of its transactions, under one lock:
 //!
-//! So lookups ask the tracker, and the writer settles ownership around each of its transactions, under one lock:
-//!
-//! 1. After `BEGIN IMMEDIATE` ([`History::began`]) nobody else can commit. Whatever the tracker sees now that it had not seen is
-//!    foreign, since every own commit was settled by step 3 before. Both values are noted.
-//! 2. Until `COMMIT`, the tracker can only move because our own commit became visible. A lookup that sees it move in this time
+//! 1. After `BEGIN IMMEDIATE` ([`History::began`]) nobody else can commit. Whatever the witness says now that it had not said is
+//!    foreign, since every own commit was settled by step 3 before. What witness and writer say is noted.
+//! 2. Until `COMMIT`, the witness can only move because our own commit became visible. A lookup that sees it move in this time
 //!    waits for step 3, microseconds later; if that takes longer (a checkpoint runs inside `COMMIT`), it answers `Everything` and
 //!    notes nothing, so that the next lookup looks again.
-//! 3. After `COMMIT` ([`History::committed`]) the tracker is asked first, then the writer. If the writer's value is the one of step
-//!    1, no foreign commit happened up to the second question, so what the tracker saw was ours alone. If not, a foreign commit came
+//! 3. After `COMMIT` ([`History::committed`]) the witness is asked first, then the writer. If the writer's value is the one of step
+//!    1, no foreign commit happened up to the second question, so what the witness said was ours alone. If not, a foreign commit came
 //!    right after ours: ours is noted with its keys, and then one of unknown content.
 //!
-//! A commit made before a lookup starts is visible to the tracker then, so it is never missed. Mistakes are possible in one
-//! direction only: `Everything` for a change that had known keys, for instance when a checkpoint of another program restarts the log.
+//! A commit made before a lookup starts is witnessed then, so it is never missed. Mistakes are possible in one direction only:
+//! `Everything` for a change that had known keys, for instance when another program restarts the log right after our commit.
+//!
+//! Most lookups find that nothing moved. Those take no lock that others wait for: what they need, the witness and what it last
+//! said, is behind a lock of many shards ([`Seen`]), and each thread reads its own.
 
 use std::fmt;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crossbeam_utils::sync::{ShardedLock, ShardedLockReadGuard};
 use hivemind_abi::model::history::History as Recent;
 use hivemind_abi::model::{Changes, CollectionId, Error, Key, Result, Token};
 use rusqlite::Connection;
+
+use crate::wal_index::{Head, WalIndex};
 
 /// How long a lookup waits for our own commit to be settled.
 const SETTLING: Duration = Duration::from_millis(2);
@@ -38,35 +42,135 @@ pub(crate) type Touched = Vec<(CollectionId, Key)>;
 
 /// The history of one handle.
 pub(crate) struct History {
+    epoch: u64,
+    /// Taken before `seen` where both are.
     state: Mutex<State>,
+    seen: ShardedLock<Seen>,
     settled: Condvar,
 }
 
 struct State {
     log: Log,
-    /// `None` in memory, where nobody else can commit.
-    tracker: Option<Connection>,
-    /// The tracker's last value; `None` if it could not be read.
-    tracked: Option<i64>,
+    /// What the witness last said; `None` if that could not be read.
+    witnessed: Option<Testimony>,
     /// The writer's value in its running transaction.
     written: Option<i64>,
     writing: bool,
 }
 
+/// Who knows whether somebody committed.
+enum Witness {
+    /// Nobody needs to: the database is in memory, where nobody else can commit.
+    Memory,
+    Index(WalIndex),
+    /// A connection that commits nothing.
+    Tracker(Mutex<Connection>),
+    /// The handle was closed.
+    Gone,
+}
+
+/// What a witness says. It moves with every commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Testimony {
+    Nothing,
+    Head(Head),
+    Version(i64),
+}
+
+/// What tells a lookup that nothing moved.
+struct Seen {
+    witness: Witness,
+    /// The head at which the history stood as it stands here.
+    head: Option<Head>,
+    sequence: u64,
+    unknown_since: u64,
+}
+
+impl Witness {
+    fn new(tracker: Option<Connection>) -> Self {
+        match tracker.map(WalIndex::new) {
+            None => Self::Memory,
+            Some(Ok(index)) => Self::Index(index),
+            Some(Err(connection)) => Self::Tracker(Mutex::new(connection)),
+        }
+    }
+
+    fn ask(&self) -> Option<Testimony> {
+        match self {
+            Self::Memory => Some(Testimony::Nothing),
+            Self::Index(index) => index.read().map(Testimony::Head),
+            Self::Tracker(connection) => {
+                data_version(&connection.lock().unwrap_or_else(PoisonError::into_inner)).map(Testimony::Version)
+            }
+            Self::Gone => None,
+        }
+    }
+}
+
+impl Testimony {
+    /// Whether nothing was committed since an earlier one.
+    fn holds_the_same(&self, earlier: &Self) -> bool {
+        match (self, earlier) {
+            (Self::Head(now), Self::Head(earlier)) => now.holds_the_same(earlier),
+            _ => self == earlier,
+        }
+    }
+}
+
+impl Seen {
+    fn is_still(&self) -> bool {
+        match (&self.witness, &self.head) {
+            (Witness::Memory, _) => true,
+            (Witness::Index(index), Some(head)) => index.is_still(head),
+            _ => false,
+        }
+    }
+}
+
 impl History {
     pub(crate) fn new(tracker: Option<Connection>) -> Result<Self> {
         let epoch = getrandom::u64().map_err(|e| Error::io(format!("the system gave no random number: {e}")))?;
-        let tracked = tracker.as_ref().and_then(data_version);
-        let state = State { log: Log::new(epoch), tracker, tracked, written: None, writing: false };
-        Ok(Self { state: Mutex::new(state), settled: Condvar::new() })
+        Ok(Self::witnessed_by(Witness::new(tracker), epoch))
+    }
+
+    fn witnessed_by(witness: Witness, epoch: u64) -> Self {
+        let state = State { log: Log::new(epoch), witnessed: witness.ask(), written: None, writing: false };
+        let seen = Seen { witness, head: None, sequence: 0, unknown_since: 0 };
+        let history = Self { epoch, state: Mutex::new(state), seen: ShardedLock::new(seen), settled: Condvar::new() };
+        history.show(&history.state());
+        history
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn seen(&self) -> ShardedLockReadGuard<'_, Seen> {
+        self.seen.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ask(&self) -> Option<Testimony> {
+        self.seen().witness.ask()
+    }
+
+    /// Lets lookups know where history stands.
+    fn show(&self, state: &State) {
+        let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
+        seen.head = match state.witnessed {
+            Some(Testimony::Head(head)) => Some(head),
+            _ => None,
+        };
+        seen.sequence = state.log.changes.token().sequence;
+        seen.unknown_since = state.log.unknown_since;
+    }
+
     /// Where history stands, and what changed in a collection since `token`.
     pub(crate) fn since(&self, collection: CollectionId, token: Token) -> (Token, Changes) {
+        let seen = self.seen();
+        if token == (Token { epoch: self.epoch, sequence: seen.sequence }) && seen.is_still() {
+            return (token, Changes::Nothing);
+        }
+        drop(seen);
         let (state, known) = self.look();
         let changes = if known { state.log.changes.since(collection, token) } else { Changes::Everything };
         (state.log.changes.token(), changes)
@@ -74,6 +178,11 @@ impl History {
 
     /// A number that moves with every change of unknown content; `None` when it cannot be told right now.
     pub(crate) fn unknown_changes(&self) -> Option<u64> {
+        let seen = self.seen();
+        if seen.is_still() {
+            return Some(seen.unknown_since);
+        }
+        drop(seen);
         let (state, known) = self.look();
         known.then_some(state.log.unknown_since)
     }
@@ -88,14 +197,18 @@ impl History {
         let mut state = self.state();
         let mut waiting_since: Option<Instant> = None;
         loop {
-            let now = state.tracker.as_ref().map(data_version);
-            let moved = now.is_some_and(|now| now.is_none() || now != state.tracked);
-            if !moved {
+            let now = self.ask();
+            if state.is_known(now) {
+                if state.witnessed != now {
+                    state.witnessed = now;
+                    self.show(&state);
+                }
                 return (state, true);
             }
             if !state.writing {
-                state.tracked = now.flatten();
+                state.witnessed = now;
                 state.log.unknown();
+                self.show(&state);
                 return (state, true);
             }
             let left = SETTLING.saturating_sub(waiting_since.get_or_insert_with(Instant::now).elapsed());
@@ -110,12 +223,15 @@ impl History {
     pub(crate) fn began(&self, writer: &Connection) {
         let mut state = self.state();
         state.writing = true;
-        let Some(now) = state.tracker.as_ref().map(data_version) else { return };
-        if now.is_none() || now != state.tracked {
-            state.tracked = now;
+        let now = self.ask();
+        if !state.is_known(now) {
             state.log.unknown();
         }
-        state.written = data_version(writer);
+        state.witnessed = now;
+        self.show(&state);
+        if now != Some(Testimony::Nothing) {
+            state.written = data_version(writer);
+        }
     }
 
     /// Step 3, to be called right after `COMMIT`. `keys` is `None` when it is not known what changed.
@@ -126,14 +242,15 @@ impl History {
             None => state.log.everything(),
         }
         let token = state.log.changes.token();
-        if let Some(now) = state.tracker.as_ref().map(data_version) {
-            state.tracked = now;
+        state.witnessed = self.ask();
+        if state.witnessed != Some(Testimony::Nothing) {
             let written = data_version(writer);
             if written.is_none() || written != state.written {
                 state.log.unknown();
             }
         }
         state.writing = false;
+        self.show(&state);
         drop(state);
         self.settled.notify_all();
         token
@@ -150,9 +267,16 @@ impl History {
         self.state().log.changes.token()
     }
 
-    /// Lets the tracker go.
+    /// Lets the witness go, when the lookups that are looking at it have.
     pub(crate) fn close(&self) {
-        self.state().tracker = None;
+        self.seen.write().unwrap_or_else(PoisonError::into_inner).witness = Witness::Gone;
+    }
+}
+
+impl State {
+    /// Whether a testimony tells nothing new.
+    fn is_known(&self, now: Option<Testimony>) -> bool {
+        now.zip(self.witnessed).is_some_and(|(now, earlier)| now.holds_the_same(&earlier))
     }
 }
 

@@ -19,9 +19,11 @@ mod find;
 mod history;
 mod maintain;
 mod migrate;
+mod opened;
 mod schema;
 mod statements;
 mod transaction;
+mod wal_index;
 
 /// The name in `database.module`.
 pub const MODULE: &str = "hivemind-sqlite-db-plugin";

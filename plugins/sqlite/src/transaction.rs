@@ -14,9 +14,9 @@ use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 use crate::connection::{Opener, Watched};
 use crate::decode::decode;
-use crate::file::Opened;
 use crate::find;
 use crate::history::{History, Touched};
+use crate::opened::Opened;
 use crate::statements::{Bound, Table};
 
 /// How long to sleep before trying a lock again; the last one is repeated.

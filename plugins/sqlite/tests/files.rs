@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use hivemind_abi::Host;
-use hivemind_abi::model::{Backend, Capability, Code, Collection, Kind, Mutation, Task};
+use hivemind_abi::model::{Backend, Capability, Code, Collection, Key, KeyRef, Kind, Mutation, Query, Task, ValueRef};
 use hivemind_sqlite_plugin::backend::open;
 
 #[cfg(unix)]
@@ -254,6 +254,15 @@ fn a_file_put_in_the_place_of_the_open_one_is_neither_written_nor_damaged() {
         if close {
             answers_moved(store.apply(&CX, &[Mutation::Insert { collection: id, row }]));
             answers_moved(store.prepare(&CX, &[clients()]));
+            // Lookups may take a moment to notice.
+            while store.get(&CX, id, KeyRef::Int(1)).is_ok() {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            answers_moved(store.get(&CX, id, KeyRef::Int(1)));
+            answers_moved(store.get_by(&CX, id, API_KEY, ValueRef::Text("old")));
+            answers_moved(store.get_many(&CX, id, &[Key::Int(1)]));
+            answers_moved(store.find(&CX, &Query::all(id), usize::MAX));
+            answers_moved(store.count(&CX, &Query::all(id)));
             answers_moved(store.changes_since(&CX, id, token));
             answers_moved(store.sync(&CX));
             answers_moved(store.maintain(&CX, &Task::Vacuum));

@@ -45,7 +45,7 @@ fn a_lookup_by_a_unique_field_and_the_check_of_a_new_value_use_the_index() {
     let notes = Collection::new("notes", 1, "id", Kind::Int).field_with("slug", Kind::Text, Value::Nil, unique);
     let id = store.prepare(&cx, &[notes]).expect("prepares")[0];
     let table = store.table(id).expect("a table");
-    let connection = store.reader(&cx, store.store().expect("a store"), Use::Brief).expect("a reader");
+    let connection = store.reader(&cx, None, store.store().expect("a store"), Use::Brief).expect("a reader");
     for (sql, expected) in [
         (&table.get, "USING INTEGER PRIMARY KEY (rowid=?)"),
         (&table.by_field[1], "INDEX idx_notes_slug (slug=?)"),
@@ -70,7 +70,7 @@ fn a_statement_is_compiled_once_however_many_values_it_is_asked_with() {
     for n in 0..50 {
         store.get_by(&cx, id, 1, Value::from(format!("{n}")).as_ref()).expect("a lookup");
     }
-    let connection = store.reader(&cx, store.store().expect("a store"), Use::Brief).expect("a reader");
+    let connection = store.reader(&cx, None, store.store().expect("a store"), Use::Brief).expect("a reader");
     let statement = connection.prepare_cached(sql).expect("SQL");
     let compiled = statement.get_status(rusqlite::StatementStatus::RePrepare);
     assert!(compiled <= 1, "compiled {compiled} times more");
@@ -92,7 +92,7 @@ fn a_statement_ends_with_the_time_of_its_call_and_the_connection_is_good_for_the
     let since = std::time::Instant::now();
     let short = Context::within(Duration::from_millis(50));
     {
-        let reader = store.reader(&short, store.store().expect("a store"), Use::Long).expect("a reader");
+        let reader = store.reader(&short, short.remaining(), store.store().expect("a store"), Use::Long).expect("a reader");
         let asked = reader.query_row(slow, [], |row| row.get::<_, i64>(0)).map_err(failed);
         assert_eq!(asked.expect_err("too slow").code(), Code::Deadline);
     }
