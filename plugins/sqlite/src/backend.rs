@@ -397,7 +397,9 @@ impl Backend for Sqlite {
         let Some(store) = self.store.get() else { return Ok(()) };
         // A running write is waited for; whoever writes when that takes too long lets its connection go itself.
         let writer = self.writer(cx, store);
-        drop(store.readers.as_ref().map(Pool::close));
+        if let Some(readers) = &store.readers {
+            readers.close(self.opener.patience(cx));
+        }
         store.history.close();
         // The writer goes last: as the last connection of all programs it clears the log away, which a reading one cannot. It never
         // waits for that. And it goes before the file counts as let go.
@@ -405,7 +407,7 @@ impl Backend for Sqlite {
             writer.end_with(None);
             let _ = store.opened.check(&writer);
         }
-        drop(store.writer.close());
+        store.writer.close(Duration::ZERO);
         store.opened.leave();
         Ok(())
     }

@@ -288,12 +288,25 @@ impl Pool {
         Ok(lease)
     }
 
-    /// Lets every connection go; those in use go when they are given back.
-    pub(crate) fn close(&self) -> Vec<Watched> {
+    /// Lets every connection go; those in use go when they are given back, which is waited for so long.
+    pub(crate) fn close(&self, patience: Duration) {
         let mut state = self.state();
         state.closed = true;
         self.returned.notify_all();
-        std::mem::take(&mut state.idle)
+        let idle = std::mem::take(&mut state.idle);
+        drop(state);
+        drop(idle);
+        let since = Instant::now();
+        let mut state = self.state();
+        while state.out > 0 {
+            let left = patience.saturating_sub(since.elapsed());
+            if left.is_zero() {
+                return;
+            }
+            state.waiting += 1;
+            state = self.returned.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state.waiting -= 1;
+        }
     }
 
     /// How many connections are open.
@@ -341,14 +354,18 @@ impl Deref for Lease<'_> {
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
+        let connection = self.connection.take();
         let mut state = self.pool.state();
-        state.out -= 1;
-        if let Some(connection) = self.connection.take()
-            && !state.closed
-        {
+        if state.closed {
+            // It counts until it is closed, and closing it may take a while.
+            drop(state);
+            drop(connection);
+            state = self.pool.state();
+        } else if let Some(connection) = connection {
             connection.end_within(None);
             state.idle.push(connection);
         }
+        state.out -= 1;
         let is_awaited = state.waiting > 0;
         drop(state);
         if is_awaited {
@@ -384,7 +401,7 @@ mod tests {
         drop(pool.take(&cx, Duration::ZERO, Use::Brief, open).expect("for a brief call"));
         drop(long);
         assert_eq!(pool.open_count(), 2);
-        pool.close();
+        pool.close(Duration::ZERO);
         assert_eq!(pool.take(&cx, Duration::ZERO, Use::Brief, open).map(drop).expect_err("closed").code(), Code::Unavailable);
     }
 }

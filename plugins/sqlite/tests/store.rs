@@ -231,6 +231,42 @@ fn no_change_is_missed_while_two_handles_write() {
 }
 
 #[test]
+fn a_handle_is_closed_under_eight_threads_that_look_things_up() {
+    for _ in 0..20 {
+        let folder = Folder::new();
+        let (store, id) = folder.clients();
+        insert(&store, id, client(1, "k"));
+        let (token, _) = store.changes_since(&CX, id, Token::default()).expect("a token");
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let (store, asked) = (&store, &asked);
+                scope.spawn(move || {
+                    loop {
+                        let answer = store.changes_since(&CX, id, token).map(drop);
+                        let answer = if thread % 2 == 0 {
+                            answer
+                        } else {
+                            answer.and_then(|()| store.get(&CX, id, Key::Int(1).as_ref()).map(drop))
+                        };
+                        if let Err(error) = answer {
+                            assert_eq!(error.code(), Code::Unavailable, "{error}");
+                            return;
+                        }
+                        asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    }
+                });
+            }
+            while asked.load(std::sync::atomic::Ordering::Relaxed) < 100 {
+                std::thread::yield_now();
+            }
+            store.close(&CX).expect("closes");
+        });
+        assert!(!folder.file().with_extension("db-wal").exists(), "the writer was the last to go");
+    }
+}
+
+#[test]
 fn a_lock_of_another_program_is_waited_for_as_long_as_allowed() {
     let folder = Folder::new();
     let store = folder.open_with(r#"{"busy_timeout_ms": 50}"#);
