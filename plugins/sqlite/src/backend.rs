@@ -16,6 +16,7 @@ use crate::config::{Config, Location};
 use crate::connection::{Lease, Opener, Pool, Use, Watched, check_version, closed};
 use crate::file::{DatabaseFile, Opened};
 use crate::history::History;
+use crate::key::Cipher;
 use crate::migrate::{self, Migration};
 use crate::statements::Table;
 use crate::transaction::{self, Writing};
@@ -73,7 +74,7 @@ pub fn open(config: &str, host: Host) -> Result<Sqlite> {
     Ok(Sqlite {
         host,
         resources: file.iter().map(DatabaseFile::resource).collect(),
-        opener: Opener::new(file, config.synchronous, config.busy_timeout()),
+        opener: Opener::new(file, Cipher::new(config.password.clone()), config.synchronous, config.busy_timeout()),
         readers: config.readers,
         catalog: Catalog::new(),
         tables: (0..TABLES).map(|_| OnceLock::new()).collect(),
@@ -125,17 +126,19 @@ impl Sqlite {
         Ok(Store { readers, history, writer: Pool::new(1, Some(writer))?, opened })
     }
 
-    fn writer<'s>(&self, cx: &Context<'_>, store: &'s Store) -> Result<Lease<'s>> {
+    fn writer<'s>(&'s self, cx: &Context<'_>, store: &'s Store) -> Result<Lease<'s>> {
         let patience = self.opener.patience(cx);
-        let lease = store.writer.take(cx, patience, Use::Brief, || self.opener.writer(patience))?;
+        let lease =
+            store.writer.take(cx, patience, Use::Brief, || self.opener.writer(patience))?.discard_after(self.opener.damage());
         lease.busy_timeout(patience).map_err(|e| self.opener.failed(&e))?;
         Ok(lease)
     }
 
-    fn reader<'s>(&self, cx: &Context<'_>, store: &'s Store, why: Use) -> Result<Lease<'s>> {
+    fn reader<'s>(&'s self, cx: &Context<'_>, store: &'s Store, why: Use) -> Result<Lease<'s>> {
         let Some(readers) = &store.readers else { return self.writer(cx, store) };
         let patience = self.opener.patience(cx);
-        let lease = readers.take(cx, patience, why, || self.opener.reader()?.ok_or_else(closed))?;
+        let lease =
+            readers.take(cx, patience, why, || self.opener.reader()?.ok_or_else(closed))?.discard_after(self.opener.damage());
         lease.busy_timeout(patience).map_err(|e| self.opener.failed(&e))?;
         Ok(lease)
     }
@@ -192,9 +195,11 @@ impl Sqlite {
 
 impl Backend for Sqlite {
     fn capabilities(&self) -> Capabilities {
-        use Capability::{AtomicBatch, ChangeTracking, Durable, InlineReads, MultiProcess, Unique};
+        use Capability::{AtomicBatch, ChangeTracking, Durable, Encryption, InlineReads, MultiProcess, Unique};
+        let encrypted = Capabilities::of(&[Durable, AtomicBatch, Unique, MultiProcess, Encryption, ChangeTracking, InlineReads]);
         match self.opener.file() {
-            Some(_) => Capabilities::of(&[Durable, AtomicBatch, Unique, MultiProcess, ChangeTracking, InlineReads]),
+            Some(_) if self.opener.cipher().is_on() => encrypted,
+            Some(_) => encrypted.without(Encryption),
             None => Capabilities::of(&[AtomicBatch, Unique, ChangeTracking, InlineReads]),
         }
     }
@@ -218,7 +223,7 @@ impl Backend for Sqlite {
             None => {
                 if let Some(file) = self.opener.file() {
                     file.create()?;
-                    migrate::check_versions(&file.look()?, collections, file.place())?;
+                    migrate::check_versions(&file.look(self.opener.cipher())?, collections, file.place())?;
                 }
                 let store = self.open_store(cx)?;
                 self.store.get_or_init(|| store)

@@ -17,6 +17,7 @@ mod error;
 mod file;
 mod find;
 mod history;
+mod key;
 mod maintain;
 mod migrate;
 mod schema;
@@ -33,7 +34,7 @@ mod export {
         aliases: ["sqlite"],
         vendor: "hivemind-host",
         licence: "MIT OR Apache-2.0",
-        capabilities: [Durable, AtomicBatch, Unique, MultiProcess, ChangeTracking, InlineReads],
+        capabilities: [Durable, AtomicBatch, Unique, MultiProcess, Encryption, ChangeTracking, InlineReads],
         config_schema: include_str!("config.schema.json"),
         open: super::backend::open,
     }

@@ -255,10 +255,11 @@ mod tests {
 
     use super::*;
     use crate::config::Synchronous;
+    use crate::key::Cipher;
 
     #[test]
     fn a_commit_that_the_disk_failed_is_not_said_to_have_applied_nothing() {
-        let opener = Opener::new(None, Synchronous::Full, Duration::ZERO);
+        let opener = Opener::new(None, Cipher::default(), Synchronous::Full, Duration::ZERO);
         for (code, expected) in [
             (ffi::SQLITE_IOERR, Code::OutcomeUnknown),
             (ffi::SQLITE_IOERR_FSYNC, Code::OutcomeUnknown),
