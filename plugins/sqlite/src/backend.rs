@@ -15,6 +15,7 @@ use rusqlite::Connection;
 use crate::config::{Config, Location};
 use crate::connection::{Lease, Opener, Pool, Use, Watched, check_version, closed};
 use crate::file::{DatabaseFile, Opened};
+use crate::group::Group;
 use crate::history::History;
 use crate::key::Cipher;
 use crate::migrate::{self, Migration};
@@ -35,6 +36,7 @@ pub struct Sqlite {
     tables: Box<[OnceLock<Prepared>]>,
     store: OnceLock<Store>,
     preparing: Mutex<()>,
+    group: Group,
     closed: AtomicBool,
 }
 
@@ -80,6 +82,7 @@ pub fn open(config: &str, host: Host) -> Result<Sqlite> {
         tables: (0..TABLES).map(|_| OnceLock::new()).collect(),
         store: OnceLock::new(),
         preparing: Mutex::new(()),
+        group: Group::default(),
         closed: AtomicBool::new(false),
     })
 }
@@ -127,7 +130,10 @@ impl Sqlite {
     }
 
     fn writer<'s>(&'s self, cx: &Context<'_>, store: &'s Store) -> Result<Lease<'s>> {
-        let patience = self.opener.patience(cx);
+        self.writer_within(cx, store, self.opener.patience(cx))
+    }
+
+    fn writer_within<'s>(&'s self, cx: &Context<'_>, store: &'s Store, patience: Duration) -> Result<Lease<'s>> {
         let lease =
             store.writer.take(cx, patience, Use::Brief, || self.opener.writer(patience))?.discard_after(self.opener.damage());
         lease.busy_timeout(patience).map_err(|e| self.opener.failed(&e))?;
@@ -312,13 +318,7 @@ impl Backend for Sqlite {
             let token = self.store.get().map_or_else(Token::default, |store| store.history.token());
             return Ok(Applied { outcomes: Vec::new(), token });
         }
-        let store = self.store()?;
-        let connection = self.writer(cx, store)?;
-        let writing = Writing::begin(cx, &connection, &self.opener, &store.opened, &store.history)?;
-        let (outcomes, touched) = writing.apply(cx, &self.catalog, &|id| self.table(id), mutations)?;
-        cx.check()?;
-        let token = if touched.is_empty() { store.history.token() } else { writing.commit(Some(touched))? };
-        Ok(Applied { outcomes, token })
+        self.join(cx, self.store()?, mutations)
     }
 
     fn changes_since(&self, cx: &Context<'_>, collection: CollectionId, token: Token) -> Result<(Token, Changes)> {
@@ -423,5 +423,6 @@ impl fmt::Debug for Sqlite {
     }
 }
 
+mod apply;
 #[cfg(test)]
 mod tests;

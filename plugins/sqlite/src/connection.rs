@@ -99,6 +99,11 @@ impl Opener {
         cx.remaining_or(self.busy_timeout)
     }
 
+    /// The same for a caller that has been waiting since then.
+    pub(crate) fn patience_since(&self, cx: &Context<'_>, since: Instant) -> Duration {
+        cx.remaining_or(self.busy_timeout.saturating_sub(since.elapsed()))
+    }
+
     /// A connection that writes. It turns the file to WAL, so that readers never wait for writers.
     pub(crate) fn writer(&self, patience: Duration) -> Result<Connection> {
         let open = || {
@@ -305,6 +310,14 @@ impl<'p> Lease<'p> {
     pub(crate) fn discard_after(mut self, damage: &'p AtomicU64) -> Self {
         self.damage = Some((damage, damage.load(Ordering::Relaxed)));
         self
+    }
+}
+
+#[cfg(test)]
+impl Lease<'_> {
+    /// For hooks.
+    pub(crate) fn connection_mut(&mut self) -> Option<&mut Connection> {
+        self.connection.as_mut().map(|watched| &mut watched.connection)
     }
 }
 

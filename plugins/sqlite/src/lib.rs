@@ -16,6 +16,7 @@ mod decode;
 mod error;
 mod file;
 mod find;
+mod group;
 mod history;
 mod key;
 mod maintain;
