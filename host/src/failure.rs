@@ -105,6 +105,10 @@ impl From<hivemind_model::Error> for Failure {
         if error.code() == Code::Corrupt && error.detail().key.is_some() {
             help = "the record was left as it is; repair or restore it";
         }
+        // The backend's words say which settings and file do not go together.
+        if error.code() == Code::Denied && error.detail().field.as_deref() == Some("password") {
+            help = "correct the password of the store in server.json";
+        }
         // Most backends name it in their own words.
         let place = error.detail().place.as_ref().filter(|place| !error.message().contains(place.as_str()));
         let place = place.map_or_else(String::new, |place| format!(" ({place})"));

@@ -15,6 +15,7 @@ use crate::{build, loader};
 /// One of the shipped plugins, or the vendor's example (`ledger`).
 pub struct Shipped {
     module: &'static str,
+    password: Option<&'static str>,
     peer: PathBuf,
 }
 
@@ -28,13 +29,21 @@ impl Shipped {
     /// The plugin that answers to `module`; `peer` is the program `backend-peer`.
     #[must_use]
     pub fn new(module: &'static str, peer: &Path) -> Self {
-        Self { module, peer: peer.to_owned() }
+        Self { module, password: None, peer: peer.to_owned() }
+    }
+
+    /// The same with its stores encrypted.
+    #[must_use]
+    pub const fn encrypted(mut self) -> Self {
+        self.password = Some("it's a \"secret\"");
+        self
     }
 }
 
 impl Subject for Shipped {
     fn name(&self) -> String {
-        self.module.to_owned()
+        let kind = if self.password.is_some() { "-encrypted" } else { "" };
+        format!("{}{kind}", self.module)
     }
 
     fn fresh(&self) -> Result<Box<dyn Instance>> {
@@ -45,12 +54,17 @@ impl Subject for Shipped {
             "ledger" => drop(settings.insert("file".to_owned(), json!(folder.path().join("clients.ledger")))),
             _ => drop(settings.insert("subfolder".to_owned(), json!(folder.path()))),
         }
-        Ok(Box::new(Store { module: self.module, peer: self.peer.clone(), settings, folder, plugin: OnceLock::new() }))
+        if let Some(password) = self.password {
+            settings.insert("password".to_owned(), json!(password));
+        }
+        let (module, password, peer) = (self.module, self.password, self.peer.clone());
+        Ok(Box::new(Store { module, password, peer, settings, folder, plugin: OnceLock::new() }))
     }
 }
 
 struct Store {
     module: &'static str,
+    password: Option<&'static str>,
     peer: PathBuf,
     settings: Map<String, Value>,
     folder: tempfile::TempDir,
@@ -107,7 +121,10 @@ impl Instance for Store {
 
     fn plant(&self, collection: &Collection, plant: &Plant) -> Result<bool> {
         match self.module {
-            "sqlite" => plant_in_sqlite(&self.folder.path().join("clients.db"), collection, plant).map_err(failed)?,
+            "sqlite" => {
+                let file = self.folder.path().join("clients.db");
+                plant_in_sqlite(&file, self.password, collection, plant).map_err(failed)?;
+            }
             "json" => plant_in_json(self.folder.path(), collection, plant)?,
             _ => return Ok(false),
         }
@@ -134,8 +151,11 @@ impl Drop for Owned {
     }
 }
 
-fn plant_in_sqlite(file: &Path, collection: &Collection, plant: &Plant) -> rusqlite::Result<()> {
+fn plant_in_sqlite(file: &Path, password: Option<&str>, collection: &Collection, plant: &Plant) -> rusqlite::Result<()> {
     let db = rusqlite::Connection::open(file)?;
+    if let Some(password) = password {
+        db.pragma_update(None, "key", password)?;
+    }
     match plant {
         Plant::Version(version) if collection.primary => db.pragma_update(None, "user_version", version),
         Plant::Version(version) => {

@@ -14,8 +14,9 @@ fn main() {
     let arguments = Arguments::from_args();
     let peer = Path::new(env!("CARGO_BIN_EXE_backend-peer"));
     let mut trials = Vec::new();
-    for module in ["memory", "json", "sqlite", "ledger"] {
-        let subject = Arc::new(Shipped::new(module, peer));
+    let plain = ["memory", "json", "sqlite", "ledger"].map(|module| Shipped::new(module, peer));
+    for subject in plain.into_iter().chain([Shipped::new("sqlite", peer).encrypted()]) {
+        let (module, subject) = (subject.name(), Arc::new(subject));
         let capabilities =
             subject.fresh().and_then(|store| Ok(store.open()?.capabilities())).unwrap_or_else(|e| panic!("{module}: {e}"));
         for case in applicable(capabilities) {

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{Outcome, cargo, execute, root};
+use crate::{Outcome, cargo, execute, root, tools};
 
 const PLUGINS: [&str; 3] = ["memory", "json", "sqlite"];
 
 /// Builds and stages; gives the program's path. `profile` is cargo's: `dev` or `release`.
 pub(crate) fn stage(profile: &str) -> Outcome<PathBuf> {
+    tools::ensure()?;
     let packages = PLUGINS.map(|name| format!("hivemind-{name}-plugin"));
     let mut command = cargo();
     command.args(["build", "--locked", "--profile", profile, "--package", "hivemind-host"]);

@@ -4,6 +4,7 @@
 
 mod build;
 mod peers;
+mod tools;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -89,6 +90,7 @@ fn bench(arguments: &[OsString]) -> Outcome {
 }
 
 fn ci() -> Outcome {
+    tools::ensure()?;
     execute(cargo().args(["fmt", "--all", "--check"]))?;
     execute(cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
     test(&[])

@@ -1,9 +1,8 @@
 //! The programs that tests compare with: a Python node's packages, pinned, in a virtual environment under `target/`.
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::{Outcome, execute, root};
+use crate::{Outcome, execute, root, tools};
 
 /// Sets the virtual environment up, if it is not there as pinned.
 pub(crate) fn python() -> Outcome {
@@ -31,15 +30,7 @@ fn interpreter() -> Outcome<String> {
     if usable("python3") {
         return Ok("python3".to_owned());
     }
-    let packages = ["python3", "python3-venv"];
-    if !Path::new("/usr/bin/apt-get").exists() || !is_root() {
-        return Err(format!(
-            "the tests need Python 3 with its venv module; install it (Debian: apt-get install {})",
-            packages.join(" ")
-        ));
-    }
-    execute(Command::new("apt-get").args(["update", "--quiet"]))?;
-    execute(Command::new("apt-get").args(["install", "--yes", "--quiet", "--no-install-recommends"]).args(packages))?;
+    tools::install(&["python3", "python3-venv"], "Python 3.10 or newer with its venv module, which the tests compare with")?;
     if usable("/usr/bin/python3") {
         Ok("/usr/bin/python3".to_owned())
     } else {
@@ -50,9 +41,4 @@ fn interpreter() -> Outcome<String> {
 fn usable(python: &str) -> bool {
     let script = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))";
     Command::new(python).args(["-c", script]).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
-}
-
-fn is_root() -> bool {
-    let id = Command::new("id").arg("-u").output();
-    id.is_ok_and(|o| o.stdout.trim_ascii() == b"0")
 }

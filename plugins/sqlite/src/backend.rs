@@ -15,7 +15,9 @@ use rusqlite::Connection;
 use crate::config::{Config, Location};
 use crate::connection::{Lease, Opener, Pool, Use, Watched, check_version, closed};
 use crate::file::DatabaseFile;
+use crate::group::Group;
 use crate::history::History;
+use crate::key::Cipher;
 use crate::migrate::{self, Migration};
 use crate::opened::Opened;
 use crate::statements::Table;
@@ -35,6 +37,7 @@ pub struct Sqlite {
     tables: Box<[OnceLock<Prepared>]>,
     store: OnceLock<Store>,
     preparing: Mutex<()>,
+    group: Group,
     closed: AtomicBool,
 }
 
@@ -74,12 +77,13 @@ pub fn open(config: &str, host: Host) -> Result<Sqlite> {
     Ok(Sqlite {
         host,
         resources: file.iter().map(DatabaseFile::resource).collect(),
-        opener: Opener::new(file, config.synchronous, config.busy_timeout()),
+        opener: Opener::new(file, Cipher::new(config.password.clone()), config.synchronous, config.busy_timeout()),
         readers: config.readers,
         catalog: Catalog::new(),
         tables: (0..TABLES).map(|_| OnceLock::new()).collect(),
         store: OnceLock::new(),
         preparing: Mutex::new(()),
+        group: Group::default(),
         closed: AtomicBool::new(false),
     })
 }
@@ -130,20 +134,25 @@ impl Sqlite {
         Ok(Store { readers, history, writer: Pool::new(1, Some(writer))?, opened })
     }
 
-    fn writer<'s>(&self, cx: &Context<'_>, store: &'s Store) -> Result<Lease<'s>> {
-        let patience = self.opener.patience(cx);
-        let lease = store.writer.take(cx, patience, Use::Brief, || self.opener.writer(patience))?;
+    fn writer<'s>(&'s self, cx: &Context<'_>, store: &'s Store) -> Result<Lease<'s>> {
+        self.writer_within(cx, store, self.opener.patience(cx))
+    }
+
+    fn writer_within<'s>(&'s self, cx: &Context<'_>, store: &'s Store, patience: Duration) -> Result<Lease<'s>> {
+        let lease =
+            store.writer.take(cx, patience, Use::Brief, || self.opener.writer(patience))?.discard_after(self.opener.damage());
         lease.busy_timeout(patience).map_err(|e| self.opener.failed(&e))?;
         lease.end_with(Some(cx));
         Ok(lease)
     }
 
     /// A connection to read with, for a call that has so much time left.
-    fn reader<'s>(&self, cx: &Context<'_>, left: Option<Duration>, store: &'s Store, why: Use) -> Result<Lease<'s>> {
+    fn reader<'s>(&'s self, cx: &Context<'_>, left: Option<Duration>, store: &'s Store, why: Use) -> Result<Lease<'s>> {
         store.opened.look_now_and_then()?;
         let Some(readers) = &store.readers else { return self.writer(cx, store) };
         let patience = self.opener.patience_within(left);
-        let lease = readers.take(cx, patience, why, || self.opener.reader()?.ok_or_else(closed))?;
+        let lease =
+            readers.take(cx, patience, why, || self.opener.reader()?.ok_or_else(closed))?.discard_after(self.opener.damage());
         let left = if lease.came_at_once() { left } else { cx.remaining() };
         lease.wait_for(self.opener.patience_within(left)).map_err(|e| self.opener.failed(&e))?;
         lease.end_within(left);
@@ -202,9 +211,11 @@ impl Sqlite {
 
 impl Backend for Sqlite {
     fn capabilities(&self) -> Capabilities {
-        use Capability::{AtomicBatch, ChangeTracking, Durable, InlineReads, MultiProcess, Unique};
+        use Capability::{AtomicBatch, ChangeTracking, Durable, Encryption, InlineReads, MultiProcess, Unique};
+        let encrypted = Capabilities::of(&[Durable, AtomicBatch, Unique, MultiProcess, Encryption, ChangeTracking, InlineReads]);
         match self.opener.file() {
-            Some(_) => Capabilities::of(&[Durable, AtomicBatch, Unique, MultiProcess, ChangeTracking, InlineReads]),
+            Some(_) if self.opener.cipher().is_on() => encrypted,
+            Some(_) => encrypted.without(Encryption),
             None => Capabilities::of(&[AtomicBatch, Unique, ChangeTracking, InlineReads]),
         }
     }
@@ -228,7 +239,7 @@ impl Backend for Sqlite {
             None => {
                 if let Some(file) = self.opener.file() {
                     file.create()?;
-                    migrate::check_versions(&file.look()?, collections, file.place())?;
+                    migrate::check_versions(&file.look(self.opener.cipher())?, collections, file.place())?;
                 }
                 let store = self.open_store(cx)?;
                 self.store.get_or_init(|| store)
@@ -317,13 +328,7 @@ impl Backend for Sqlite {
             let token = self.store.get().map_or_else(Token::default, |store| store.history.token());
             return Ok(Applied { outcomes: Vec::new(), token });
         }
-        let store = self.store()?;
-        let connection = self.writer(cx, store)?;
-        let writing = Writing::begin(cx, &connection, &self.opener, &store.opened, &store.history)?;
-        let (outcomes, touched) = writing.apply(cx, &self.catalog, &|id| self.table(id), mutations)?;
-        cx.check()?;
-        let token = if touched.is_empty() { store.history.token() } else { writing.commit(Some(touched))? };
-        Ok(Applied { outcomes, token })
+        self.join(cx, self.store()?, mutations)
     }
 
     fn changes_since(&self, cx: &Context<'_>, collection: CollectionId, token: Token) -> Result<(Token, Changes)> {
@@ -430,5 +435,6 @@ impl fmt::Debug for Sqlite {
     }
 }
 
+mod apply;
 #[cfg(test)]
 mod tests;

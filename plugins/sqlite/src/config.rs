@@ -1,12 +1,17 @@
 //! The settings block: the Python plugin's keys, and three of our own.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hivemind_abi::model::{Error, Result};
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+use zeroize::Zeroizing;
 
 const MOST_READERS: usize = 64;
+/// The `db_path` of a database that is in no file.
+const MEMORY: &str = ":memory:";
 const LONGEST_WAIT_MS: u64 = 600_000;
 
 /// The settings of a handle; `config.schema.json` describes the same for the host.
@@ -18,8 +23,8 @@ pub struct Config {
     pub name: String,
     /// Folder of the file below the data directory. Default: `hivemind-core`.
     pub subfolder: String,
-    /// Password of an encrypted file. Default: none.
-    pub password: Password,
+    /// Password of the file, which is encrypted then. Default: none.
+    pub password: Option<Password>,
     /// Path of the file, instead of name and subfolder; `:memory:` for tests. Default: none.
     pub db_path: Option<String>,
     /// What an acknowledged write survives. Default: `full`.
@@ -35,7 +40,7 @@ impl Default for Config {
         Self {
             name: "clients".to_owned(),
             subfolder: "hivemind-core".to_owned(),
-            password: Password::Absent,
+            password: None,
             db_path: None,
             synchronous: Synchronous::Full,
             readers: 4,
@@ -44,21 +49,37 @@ impl Default for Config {
     }
 }
 
-/// Whether a password was given. What it is, is not kept: nothing here could use it, and what is not kept is never printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Password {
-    /// None, or null.
-    #[default]
-    Absent,
-    /// Some value.
-    Given,
+/// A password. It is never shown, not even in an error about its own kind, and its memory is wiped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(Zeroizing<String>);
+
+impl Password {
+    /// The password itself.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password")
+    }
 }
 
 impl<'de> Deserialize<'de> for Password {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        // Any value is accepted here, because the message about a wrong type would quote it.
-        let given = Option::<serde::de::IgnoredAny>::deserialize(deserializer)?.is_some();
-        Ok(if given { Self::Given } else { Self::Absent })
+        let wrong = |what| D::Error::custom(format!("password: expected {what}"));
+        // Any value is accepted at first, because the message about a wrong type would quote it.
+        match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::String(text) if text.is_empty() => {
+                Err(wrong("null for an unencrypted file, or a text that is not empty"))
+            }
+            // The Python node cannot hand it to SQLite either.
+            serde_json::Value::String(text) if text.contains('\0') => Err(wrong("no NUL character in it")),
+            serde_json::Value::String(text) => Ok(Self(Zeroizing::new(text))),
+            _ => Err(wrong("null or a text")),
+        }
     }
 }
 
@@ -99,15 +120,14 @@ impl Config {
     /// Reads and checks a settings block.
     ///
     /// # Errors
-    /// `invalid`, naming what is wrong with which setting; `unsupported` for a password.
+    /// `invalid`, naming what is wrong with which setting.
     pub fn parse(text: &str) -> Result<Self> {
         let wrong = |what: String| Error::invalid(format!("the settings of {} are wrong: {what}", crate::MODULE));
         let config: Self = serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
-        if config.password == Password::Given {
-            return Err(Error::unsupported(
-                "password: encrypted stores are not in this build yet; remove the password to use an unencrypted file \
-                 (nothing was opened)",
-            ));
+        if config.password.is_some() && config.db_path.as_deref() == Some(MEMORY) {
+            return Err(wrong(format!(
+                "password: nothing of {MEMORY:?} is stored, so there is nothing to encrypt; remove one of them"
+            )));
         }
         if !(1..=MOST_READERS).contains(&config.readers) {
             return Err(wrong(format!("readers: expected 1 to {MOST_READERS}, found {}", config.readers)));
@@ -130,7 +150,7 @@ impl Config {
     /// `unsupported` for a `file:` address, which the Python plugin hands to SQLite.
     pub fn location(&self, data_dir: &Path) -> Result<Location> {
         match self.db_path.as_deref() {
-            Some(":memory:") => Ok(Location::Memory),
+            Some(MEMORY) => Ok(Location::Memory),
             Some(address) if address.starts_with("file:") => {
                 Err(Error::unsupported(format!("db_path: expected a path, found the address {address:?}; give the path alone")))
             }
@@ -179,11 +199,25 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_unsupported_and_never_repeated() {
-        for block in [r#"{"password": "tulip-98"}"#, r#"{"password": ["tulip-98"]}"#, r#"{"password": ""}"#] {
-            let error = Config::parse(block).expect_err("not in this build");
-            assert_eq!(error.code(), Code::Unsupported);
-            assert!(!format!("{error:?}").contains("tulip"), "{error:?}");
+    fn a_password_is_text_or_null_and_never_repeated() {
+        let config = Config::parse(r#"{"password": "tulip-98"}"#).expect("a password");
+        assert!(!format!("{config:?}").contains("tulip"), "{config:?}");
+        assert_eq!(config.password.expect("a password").text(), "tulip-98");
+        assert_eq!(Config::parse(r#"{"password": null}"#).expect("none").password, None);
+        for block in [
+            r#"{"password": ["tulip-98"]}"#,
+            r#"{"password": {"tulip-98": "tulip-98"}}"#,
+            r#"{"password": 98}"#,
+            r#"{"password": ""}"#,
+            r#"{"password": "tulip-98\u0000"}"#,
+            r#"{"password": "tulip-98", "readers": 0}"#,
+            r#"{"password": "tulip-98", "readers": "many"}"#,
+            r#"{"password": "tulip-98", "db_path": ":memory:"}"#,
+            r#"{"password": "tulip-98"#,
+        ] {
+            let error = Config::parse(block).expect_err(block);
+            assert_eq!(error.code(), Code::Invalid, "{error}");
+            assert!(!format!("{error:?}").contains("98"), "{error:?}");
         }
     }
 

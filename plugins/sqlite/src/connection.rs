@@ -15,6 +15,8 @@ use rusqlite::{Connection, OpenFlags};
 use crate::config::Synchronous;
 use crate::error;
 use crate::file::DatabaseFile;
+use crate::key::{Cipher, is_no_database};
+use crate::schema;
 
 /// The last version with the WAL-reset bug, which can corrupt a file that two connections write and checkpoint.
 const LAST_BROKEN_VERSION: i32 = 3_051_002;
@@ -41,13 +43,25 @@ pub(crate) fn check_version(number: i32) -> Result<()> {
 #[derive(Debug)]
 pub(crate) struct Opener {
     file: Option<DatabaseFile>,
+    cipher: Cipher,
     synchronous: Synchronous,
     busy_timeout: Duration,
+    damage: AtomicU64,
 }
 
 impl Opener {
-    pub(crate) const fn new(file: Option<DatabaseFile>, synchronous: Synchronous, busy_timeout: Duration) -> Self {
-        Self { file, synchronous, busy_timeout }
+    pub(crate) const fn new(
+        file: Option<DatabaseFile>,
+        cipher: Cipher,
+        synchronous: Synchronous,
+        busy_timeout: Duration,
+    ) -> Self {
+        Self { file, cipher, synchronous, busy_timeout, damage: AtomicU64::new(0) }
+    }
+
+    /// What opens the file.
+    pub(crate) const fn cipher(&self) -> &Cipher {
+        &self.cipher
     }
 
     /// How messages name the database.
@@ -65,7 +79,20 @@ impl Opener {
 
     /// An error of SQLite, with the file named.
     pub(crate) fn failed(&self, error: &rusqlite::Error) -> Error {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        if self.cipher.is_on() && matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase)) {
+            self.damage.fetch_add(1, Ordering::Relaxed);
+            if is_no_database(error) {
+                return self.cipher.not_opened(self.place());
+            }
+        }
         error::from_sqlite(error, self.place())
+    }
+
+    /// How often damage was met in an encrypted file. A connection that met some is good for nothing more: SQLCipher refuses every
+    /// page after one that it could not decrypt.
+    pub(crate) const fn damage(&self) -> &AtomicU64 {
+        &self.damage
     }
 
     /// The smaller of the configured wait and the caller's time.
@@ -78,14 +105,18 @@ impl Opener {
         left.map_or(self.busy_timeout, |left| left.min(self.busy_timeout))
     }
 
+    /// The same for a caller that has been waiting since then.
+    pub(crate) fn patience_since(&self, cx: &Context<'_>, since: Instant) -> Duration {
+        cx.remaining_or(self.busy_timeout.saturating_sub(since.elapsed()))
+    }
+
     /// A connection that writes. It turns the file to WAL, so that readers never wait for writers.
     pub(crate) fn writer(&self, patience: Duration) -> Result<Connection> {
         let open = || {
             let connection = match &self.file {
-                Some(file) => open_file(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?,
+                Some(file) => self.open_file(file, OpenFlags::SQLITE_OPEN_READ_WRITE, patience)?,
                 None => Connection::open_in_memory()?,
             };
-            connection.busy_timeout(patience)?;
             configure(&connection)?;
             let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
             connection.pragma_update(None, "synchronous", self.synchronous.name())?;
@@ -109,13 +140,31 @@ impl Opener {
     pub(crate) fn reader(&self) -> Result<Option<Connection>> {
         let Some(file) = &self.file else { return Ok(None) };
         let open = || {
-            let connection = open_file(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
             // Readers wait only in rare moments: recovery after a crash, or the last other program just leaving.
-            connection.busy_timeout(self.busy_timeout)?;
+            let connection = self.open_file(file, OpenFlags::SQLITE_OPEN_READ_ONLY, self.busy_timeout)?;
             configure(&connection)?;
             Ok(connection)
         };
         open().map(Some).map_err(|e| self.failed(&e))
+    }
+
+    /// Opens the file with its key. That the key is the right one is seen before anything else is done.
+    fn open_file(&self, file: &DatabaseFile, how: OpenFlags, patience: Duration) -> rusqlite::Result<Connection> {
+        // A relative path beginning with "file:" or ":" would be an address; "./" in front makes it a path again.
+        let path = if file.path().is_absolute() { file.path().to_owned() } else { PathBuf::from(".").join(file.path()) };
+        let mut again = self.cipher.is_on();
+        loop {
+            let connection = Connection::open_with_flags(&path, how | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+            self.cipher.unlock(&connection)?;
+            connection.busy_timeout(patience)?;
+            if !self.cipher.is_on() {
+                return Ok(connection);
+            }
+            match schema::user_version(&connection) {
+                Err(e) if is_no_database(&e) && again && self.cipher.is_stale(&connection) => again = false,
+                other => return other.map(|_| connection),
+            }
+        }
     }
 }
 
@@ -127,12 +176,6 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // A foreign file must not run what it likes: no functions or tables with side effects from its schema.
     connection.pragma_update(None, "trusted_schema", false)
-}
-
-fn open_file(file: &DatabaseFile, how: OpenFlags) -> rusqlite::Result<Connection> {
-    // A relative path beginning with "file:" or ":" would be an address; "./" in front makes it a path again.
-    let path = if file.path().is_absolute() { file.path().to_owned() } else { PathBuf::from(".").join(file.path()) };
-    Connection::open_with_flags(path, how | OpenFlags::SQLITE_OPEN_NO_MUTEX)
 }
 
 /// A connection whose statements end when the time of the call that uses it is over.
@@ -280,7 +323,7 @@ impl Pool {
         drop(state);
         // From here on the lease gives the place back, also when opening fails.
         let at_once = waiting_since.is_none() && idle.is_some();
-        let mut lease = Lease { pool: self, connection: idle, at_once };
+        let mut lease = Lease { pool: self, connection: idle, at_once, damage: None };
         if lease.connection.is_none() {
             let watched = Watched::new(open()?).map_err(|e| error::from_sqlite(&e, "SQLite"))?;
             lease.connection = Some(watched);
@@ -332,12 +375,27 @@ pub(crate) struct Lease<'p> {
     pool: &'p Pool,
     connection: Option<Watched>,
     at_once: bool,
+    damage: Option<(&'p AtomicU64, u64)>,
 }
 
-impl Lease<'_> {
+impl<'p> Lease<'p> {
     /// Whether nothing was waited for or opened: what time a call had before is what it has now.
     pub(crate) const fn came_at_once(&self) -> bool {
         self.at_once
+    }
+
+    /// The connection does not go back to the pool if this number moves meanwhile.
+    pub(crate) fn discard_after(mut self, damage: &'p AtomicU64) -> Self {
+        self.damage = Some((damage, damage.load(Ordering::Relaxed)));
+        self
+    }
+}
+
+#[cfg(test)]
+impl Lease<'_> {
+    /// For hooks.
+    pub(crate) fn connection_mut(&mut self) -> Option<&mut Connection> {
+        self.connection.as_mut().map(|watched| &mut watched.connection)
     }
 }
 
@@ -354,9 +412,10 @@ impl Deref for Lease<'_> {
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
+        let is_sound = self.damage.is_none_or(|(damage, before)| damage.load(Ordering::Relaxed) == before);
         let connection = self.connection.take();
         let mut state = self.pool.state();
-        if state.closed {
+        if state.closed || !is_sound {
             // It counts until it is closed, and closing it may take a while.
             drop(state);
             drop(connection);

@@ -17,7 +17,12 @@ use hivemind_abi::model::{Error, Resource, Result};
 use rusqlite::{Connection, OpenFlags, ffi};
 
 use crate::error;
+use crate::key::{Cipher, is_no_database};
 use crate::schema;
+
+/// How often, and how long apart, a first page is read again while another program may be writing it.
+const TORN: u32 = 3;
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 
 /// The database file of a handle.
 #[derive(Debug, Clone)]
@@ -33,6 +38,12 @@ pub(crate) struct Stored {
     pub(crate) user_version: i64,
     /// The other collections' versions.
     pub(crate) versions: HashMap<String, i64>,
+}
+
+/// Why a look failed: SQLite's code, and our words.
+struct Refused {
+    code: i32,
+    error: Error,
 }
 
 /// How many handles of this library have a file open, by its identity.
@@ -129,42 +140,82 @@ impl DatabaseFile {
     }
 
     /// Reads the stored versions and changes nothing, neither in the file nor beside it.
-    pub(crate) fn look(&self) -> Result<Stored> {
-        let failed = |e: rusqlite::Error| error::from_sqlite(&e, &self.place);
-        let look = |connection: rusqlite::Result<Connection>| {
-            connection.and_then(|c| {
-                c.busy_timeout(std::time::Duration::from_secs(2))?;
-                stored(&c)
-            })
-        };
+    ///
+    /// # Errors
+    /// `denied` if the password is not the file's: what is set and what the file is are told apart in [`Cipher::refusal`].
+    pub(crate) fn look(&self, cipher: &Cipher) -> Result<Stored> {
         let present = present();
         let alone = !present.contains_key(&identity(&self.path));
         // Without a log or journal beside it the file is complete, and can be read as if on read-only media: no lock, no -wal, no
         // -shm. A writer that starts meanwhile is no danger, because the versions are checked again inside the transaction.
-        let found = if alone && self.size("-wal") == 0 && self.size("-journal") == 0 {
-            look(Connection::open_with_flags(
-                self.immutable_address(),
-                OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI,
-            ))
+        let complete = self.size("-wal") == 0 && self.size("-journal") == 0;
+        let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let unchangeable = || {
+            let flags = read_only | OpenFlags::SQLITE_OPEN_URI;
+            self.ask(cipher, || Connection::open_with_flags(self.immutable_address(), flags))
+        };
+        let found = if alone && complete {
+            unchangeable()
         } else {
-            let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            match look(Connection::open_with_flags(&self.path, read_only)) {
+            // Whether it is a database that opens under this password is seen first, while nothing was touched.
+            if alone {
+                self.try_key(unchangeable)?;
+            }
+            match self.ask(cipher, || Connection::open_with_flags(&self.path, read_only)) {
                 // A transaction of a killed program must be taken back before anything can be read. That is SQLite's recovery.
-                Err(e) if e.sqlite_error().is_some_and(|e| e.extended_code == ffi::SQLITE_READONLY_ROLLBACK) => {
+                Err(refused) if refused.code == ffi::SQLITE_READONLY_ROLLBACK => {
                     let read_write = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-                    look(Connection::open_with_flags(&self.path, read_write))
+                    self.ask(cipher, || Connection::open_with_flags(&self.path, read_write))
                 }
                 other => other,
             }
         };
         drop(present);
-        let (encoding, stored) = found.map_err(failed)?;
+        let (encoding, stored) = found.map_err(|refused| refused.error)?;
         // SQLite orders text by its stored bytes; those of UTF-16 are another order than the model's.
         if encoding != "UTF-8" {
             let message = format!("{}: expected a database in UTF-8, found {encoding}; export and import it", self.place);
             return Err(Error::unsupported(message).place(&self.place));
         }
         Ok(stored)
+    }
+
+    /// Fails if the first page cannot be read. It is also in the file when newer data is in the log.
+    fn try_key<T>(&self, look: impl Fn() -> std::result::Result<T, Refused>) -> Result<()> {
+        for _ in 0..TORN {
+            match look() {
+                Err(refused) if refused.code == ffi::SQLITE_NOTADB => std::thread::sleep(PAUSE),
+                _ => return Ok(()),
+            }
+        }
+        match look() {
+            Err(refused) if refused.code == ffi::SQLITE_NOTADB => Err(refused.error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads encoding and versions through a connection of its own.
+    fn ask(
+        &self,
+        cipher: &Cipher,
+        open: impl Fn() -> rusqlite::Result<Connection>,
+    ) -> std::result::Result<(String, Stored), Refused> {
+        let refused = |e: &rusqlite::Error, error| Refused { code: e.sqlite_error().map_or(0, |e| e.extended_code), error };
+        let mut again = true;
+        loop {
+            let connection = open().map_err(|e| refused(&e, error::from_sqlite(&e, &self.place)))?;
+            let found = cipher.unlock(&connection).and_then(|()| {
+                connection.busy_timeout(std::time::Duration::from_secs(2))?;
+                stored(&connection)
+            });
+            match found {
+                Err(e) if is_no_database(&e) && again && cipher.is_stale(&connection) => again = false,
+                Err(e) if is_no_database(&e) => {
+                    return Err(refused(&e, cipher.refusal(&connection, &self.place, self.size(""))));
+                }
+                other => return other.map_err(|e| refused(&e, error::from_sqlite(&e, &self.place))),
+            }
+        }
     }
 
     /// The path as an address that asks SQLite to treat the file as unchangeable.

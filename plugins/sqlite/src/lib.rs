@@ -16,7 +16,9 @@ mod decode;
 mod error;
 mod file;
 mod find;
+mod group;
 mod history;
+mod key;
 mod maintain;
 mod migrate;
 mod opened;
@@ -35,7 +37,7 @@ mod export {
         aliases: ["sqlite"],
         vendor: "hivemind-host",
         licence: "MIT OR Apache-2.0",
-        capabilities: [Durable, AtomicBatch, Unique, MultiProcess, ChangeTracking, InlineReads],
+        capabilities: [Durable, AtomicBatch, Unique, MultiProcess, Encryption, ChangeTracking, InlineReads],
         config_schema: include_str!("config.schema.json"),
         open: super::backend::open,
     }

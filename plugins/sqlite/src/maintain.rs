@@ -1,6 +1,7 @@
 //! What an operator asks for: facts, checks, and giving space back.
 
 use hivemind_abi::model::{Context, Index, Key, Kind, Problem, Report, Result, Value};
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params_from_iter};
 
 use crate::config::Synchronous;
@@ -92,8 +93,16 @@ fn checkpoint_all(connection: &Connection) -> rusqlite::Result<bool> {
 }
 
 fn file_bytes(connection: &Connection) -> rusqlite::Result<i64> {
-    let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
-    Ok(number("PRAGMA page_count")?.saturating_mul(number("PRAGMA page_size")?))
+    let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+    Ok(pages.saturating_mul(page_size(connection)?))
+}
+
+/// SQLCipher answers in text for an encrypted file.
+fn page_size(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA page_size", [], |row| match row.get_ref(0)? {
+        ValueRef::Text(digits) => Ok(std::str::from_utf8(digits).ok().and_then(|d| d.parse().ok()).unwrap_or_default()),
+        other => Ok(other.as_i64()?),
+    })
 }
 
 /// Facts about the database.
@@ -104,7 +113,7 @@ pub(crate) fn facts(connection: &Connection, opener: &Opener) -> Result<Report> 
         Ok(described(opener)
             .with("schema_version", number("PRAGMA user_version")?)
             .with("journal_mode", mode)
-            .with("page_size", number("PRAGMA page_size")?)
+            .with("page_size", page_size(connection)?)
             .with("pages", number("PRAGMA page_count")?)
             .with("unused_pages", number("PRAGMA freelist_count")?))
     };
@@ -119,7 +128,12 @@ pub(crate) fn described(opener: &Opener) -> Report {
         .with("acknowledged_write", acknowledged_write(opener));
     let Some(file) = opener.file() else { return report };
     let bytes = |suffix| i64::try_from(file.size(suffix)).unwrap_or(i64::MAX);
-    report.with("synchronous", opener.synchronous().name()).with("file_bytes", bytes("")).with("wal_bytes", bytes("-wal"))
+    let encrypted = opener.cipher().is_on();
+    report
+        .with("encrypted", encrypted)
+        .with("synchronous", opener.synchronous().name())
+        .with("file_bytes", bytes(""))
+        .with("wal_bytes", bytes("-wal"))
 }
 
 fn acknowledged_write(opener: &Opener) -> &'static str {

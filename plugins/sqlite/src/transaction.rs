@@ -4,6 +4,7 @@
 //! happens before anything was done. A transaction that is dropped is rolled back. Beginning, carrying batches out and committing
 //! are apart, so that several batches can share one commit.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use hivemind_abi::model::engine::{self, Transaction};
@@ -49,12 +50,24 @@ impl<'w> Writing<'w> {
         opened: &'w Opened,
         history: &'w History,
     ) -> Result<Self> {
+        Self::begin_since(cx, Instant::now(), connection, opener, opened, history)
+    }
+
+    /// The same for a caller that has been waiting since then.
+    pub(crate) fn begin_since(
+        cx: &Context<'_>,
+        since: Instant,
+        connection: &'w Watched,
+        opener: &'w Opener,
+        opened: &'w Opened,
+        history: &'w History,
+    ) -> Result<Self> {
         // What begins or ends a transaction must not be cut: it could be reported as failed although it happened.
         connection.end_with(None);
         let failed = |e: &rusqlite::Error| opener.failed(e);
         connection.busy_timeout(Duration::ZERO).map_err(|e| failed(&e))?;
-        let patience = opener.patience(cx);
-        let since = Instant::now();
+        let patience = opener.patience_since(cx, since);
+        let tries_since = Instant::now();
         let mut pauses = PAUSES.into_iter();
         let mut pause = PAUSES[0];
         loop {
@@ -63,7 +76,7 @@ impl<'w> Writing<'w> {
             match connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut s| s.execute([])) {
                 Ok(_) => break,
                 Err(e) if is_busy(&e) => {
-                    let left = patience.saturating_sub(since.elapsed());
+                    let left = patience.saturating_sub(tries_since.elapsed());
                     if left.is_zero() {
                         cx.check()?;
                         let (place, waited) = (opener.place(), since.elapsed().as_secs_f32());
@@ -91,7 +104,36 @@ impl<'w> Writing<'w> {
     ) -> Result<(Vec<Outcome>, Touched)> {
         let mut batch = Batch { connection: self.connection, opener: self.opener, cx, tables, touched: Vec::new() };
         let outcomes = engine::apply(&mut batch, catalog, cx, mutations)?;
+        cx.check()?;
         Ok((outcomes, batch.touched))
+    }
+
+    /// Carries one more batch out, so that its failure undoes what it did alone.
+    ///
+    /// # Errors
+    /// That of a transaction in which nothing more can be done: it is to be dropped, and takes all batches with it.
+    pub(crate) fn apply_apart<T>(
+        &self,
+        cx: &Context<'_>,
+        work: impl FnOnce() -> thread::Result<Result<T>>,
+    ) -> Result<thread::Result<Result<T>>> {
+        self.control("SAVEPOINT batch")?;
+        self.connection.end_with(Some(cx));
+        let done = work();
+        self.connection.end_with(None);
+        // Some failures (a full disk, a statement that was cut) end the whole transaction.
+        if self.connection.is_autocommit() {
+            return Err(Error::io("the transaction was ended by one of its batches"));
+        }
+        if !matches!(done, Ok(Ok(_))) {
+            self.control("ROLLBACK TO batch")?;
+        }
+        self.control("RELEASE batch")?;
+        Ok(done)
+    }
+
+    fn control(&self, sql: &str) -> Result<()> {
+        self.connection.prepare_cached(sql).and_then(|mut s| s.execute([])).map(drop).map_err(|e| self.opener.failed(&e))
     }
 
     /// Makes what was done last. `touched` is `None` when it is not known which records changed.
@@ -255,10 +297,11 @@ mod tests {
 
     use super::*;
     use crate::config::Synchronous;
+    use crate::key::Cipher;
 
     #[test]
     fn a_commit_that_the_disk_failed_is_not_said_to_have_applied_nothing() {
-        let opener = Opener::new(None, Synchronous::Full, Duration::ZERO);
+        let opener = Opener::new(None, Cipher::default(), Synchronous::Full, Duration::ZERO);
         for (code, expected) in [
             (ffi::SQLITE_IOERR, Code::OutcomeUnknown),
             (ffi::SQLITE_IOERR_FSYNC, Code::OutcomeUnknown),

@@ -150,15 +150,6 @@ fn a_file_that_is_no_database_is_corrupt_and_left_alone() {
 }
 
 #[test]
-fn a_password_is_refused_before_anything_is_touched() {
-    let folder = Folder::new();
-    let error = open(r#"{"password": "tulip-98"}"#, Host::detached(folder.path())).expect_err("not yet");
-    assert_eq!(error.code(), Code::Unsupported);
-    assert!(!format!("{error:?}").contains("tulip"));
-    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
-}
-
-#[test]
 fn in_memory_nothing_is_promised_that_a_file_gives() {
     let folder = Folder::new();
     let store = folder.open_with(r#"{"db_path": ":memory:"}"#);

@@ -111,3 +111,65 @@ fn a_statement_ends_with_the_time_of_its_call_and_the_connection_is_good_for_the
     assert_eq!(store.count(&cx, &Query::all(id)).expect("a count"), 3000);
     store.apply(&cx, &[Mutation::Delete { collection: id, key: Key::Int(1), when: vec![] }]).expect("works again");
 }
+
+/// Eight batches that arrive while the writer is out, and how often the writer was asked to commit, the first `failures` times in vain.
+fn together(failures: u32) -> (Vec<Result<Applied>>, u32, u64) {
+    const BATCHES: i64 = 8;
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open("{}", Host::detached(folder.path())).expect("opens");
+    let cx = Context::unbounded();
+    let notes = Collection::new("notes", 1, "id", Kind::Int).field("text", Kind::Text);
+    let id = store.prepare(&cx, std::slice::from_ref(&notes)).expect("prepares")[0];
+    let commits = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let mut answers = Vec::new();
+    std::thread::scope(|scope| {
+        let mut writer = store.writer(&cx, store.store().expect("a store")).expect("the writer");
+        let counted = Arc::clone(&commits);
+        let fails = move || counted.fetch_add(1, Ordering::Relaxed) < failures;
+        writer.connection_mut().expect("the writer").commit_hook(Some(fails)).expect("a hook");
+        let threads: Vec<_> = (0..BATCHES)
+            .map(|key| {
+                let row = Row::builder(&notes).set("id", key / 2).expect("id").build();
+                let (store, cx) = (&store, &cx);
+                // Each key is inserted twice: of two, one is a conflict.
+                let thread = scope.spawn(move || store.apply(cx, &[Mutation::Insert { collection: id, row }]));
+                while store.group.waiting() < usize::try_from(key).expect("a number") {
+                    std::thread::yield_now();
+                }
+                thread
+            })
+            .collect();
+        drop(writer);
+        answers.extend(threads.into_iter().map(|t| t.join().expect("no panic")));
+    });
+    (answers, commits.load(Ordering::Relaxed), store.count(&cx, &Query::all(id)).expect("a count"))
+}
+
+#[test]
+fn batches_that_wait_share_one_commit_and_a_conflict_fails_alone() {
+    let (answers, commits, count) = together(0);
+    assert_eq!((commits, count), (1, 4));
+    for (at, answer) in answers.iter().enumerate() {
+        match answer {
+            Ok(applied) => assert!(at % 2 == 0 && applied.token == answers[0].as_ref().expect("applied").token),
+            Err(error) => assert!(at % 2 == 1 && error.code() == Code::Conflict, "{error}"),
+        }
+    }
+}
+
+#[test]
+fn when_a_shared_commit_fails_each_batch_is_carried_out_alone() {
+    let (answers, commits, count) = together(1);
+    assert_eq!((commits, count), (1 + 4, 4), "one in vain, and one for each that changes something");
+    assert!(answers.iter().enumerate().all(|(at, answer)| answer.is_ok() == (at % 2 == 0)), "{answers:?}");
+}
+
+#[test]
+fn a_commit_that_fails_again_is_the_failure_of_its_batch_alone() {
+    let (answers, commits, count) = together(2);
+    // The first insert fails, so the second one of that key is none too many.
+    assert_eq!((commits, count), (1 + 1 + 4, 4));
+    let error = answers[0].as_ref().expect_err("its own commit failed");
+    assert!(error.message().contains("nothing was applied"), "{error}");
+    assert!(answers[1].is_ok() && answers[2].is_ok() && answers[3].is_err(), "{answers:?}");
+}
