@@ -42,4 +42,10 @@ pub use model::backend::Backend;
 
 /// The version of this ABI. The major changes never; a minor adds functions at the end. Plugins of an older and of a newer minor
 /// both load.
-pub const ABI_VERSION: &str = if cfg!(feature = "__test-abi-newer") { "1.1.0" } else { "1.0.0" };
+pub const ABI_VERSION: &str = if cfg!(feature = "__test-abi-major") {
+    "2.0.0"
+} else if cfg!(feature = "__test-abi-newer") {
+    "1.1.0"
+} else {
+    "1.0.0"
+};

@@ -8,8 +8,8 @@ use abi_stable::std_types::{ROption, RResult, RSlice, RStr, RVec};
 use crate::host::{Services, export};
 use crate::model::wire::{Wire, encode_value};
 use crate::model::{
-    Applied, Backend, Capabilities, Changes, Code, Collection, CollectionId, Context, Error, Key, KeyRef, Lookup, Mutation, Page,
-    Query, Report, Resource, Result, Row, Task, Token, ValueRef,
+    Applied, Backend, Capabilities, Changes, Code, Collection, CollectionId, Context, Error, Key, KeyRef, Lookup, Mutation,
+    Outcome, Page, Query, Report, Resource, Result, Row, Task, Token, ValueRef,
 };
 use crate::vtable::{AbiKey, AbiToken, BackendBox, BackendModule_Ref, CallContext, Reply, RowReply};
 
@@ -63,6 +63,19 @@ fn row(reply: RowReply) -> Result<Option<Row>> {
     match reply {
         RResult::ROk(row) => Ok(row.into_option().map(|bytes| Row::from_bytes(bytes.into_vec()))),
         RResult::RErr(error) => Err(error_of(&error)),
+    }
+}
+
+/// Whether an outcome is of the sort that a mutation has.
+fn fits(mutation: &Mutation, outcome: &Outcome) -> bool {
+    match mutation {
+        Mutation::Insert { .. } | Mutation::InsertNext { .. } => matches!(outcome, Outcome::Inserted(_)),
+        Mutation::Put { .. } => matches!(outcome, Outcome::Put { .. }),
+        Mutation::Update { .. } => matches!(outcome, Outcome::Updated(_)),
+        Mutation::Delete { .. } | Mutation::DeleteWhere { .. } => matches!(outcome, Outcome::Deleted(_)),
+        Mutation::Expect { .. } => matches!(outcome, Outcome::Expected),
+        // One that this crate's model has and this match does not know yet.
+        _ => true,
     }
 }
 
@@ -138,6 +151,11 @@ impl Backend for Loaded {
                 if applied.outcomes.len() != mutations.len() {
                     let (expected, found) = (mutations.len(), applied.outcomes.len());
                     let message = format!("the plugin's answer is malformed: {found} outcomes for {expected} mutations");
+                    return Err(unknown(&Error::corrupt(message)));
+                }
+                if let Some(at) = mutations.iter().zip(&applied.outcomes).position(|(mutation, outcome)| !fits(mutation, outcome))
+                {
+                    let message = format!("the plugin's answer is malformed: the outcome at {at} is one of another mutation");
                     return Err(unknown(&Error::corrupt(message)));
                 }
                 Ok(applied)

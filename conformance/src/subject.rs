@@ -18,7 +18,7 @@ pub trait Subject: Send + Sync {
 
 /// One store. The kit opens it, closes it, and opens it again to see what is left.
 ///
-/// The three optional hooks make more cases possible; a case that needs a missing one is reported as skipped, with the reason.
+/// The optional hooks make more cases possible; a case that needs a missing one is reported as skipped, with the reason.
 pub trait Instance: Send + Sync {
     /// Opens the store. The kit closes a handle before it asks for the next.
     ///
@@ -41,6 +41,11 @@ pub trait Instance: Send + Sync {
     /// Whatever the backend says.
     fn peer(&self) -> Result<Option<Arc<dyn Backend>>> {
         Ok(None)
+    }
+
+    /// Whether this store was opened so that its files must not show what is stored: with a password, say.
+    fn is_encrypted(&self) -> bool {
+        false
     }
 
     /// Changes stored data behind the backend's back, as a foreign program would. Only called while no handle is open.

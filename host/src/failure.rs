@@ -9,6 +9,7 @@ use std::io;
 
 use hivemind_model::Code;
 
+use crate::plain::plain;
 use crate::plugins::{OpenError, Reason, Refusal};
 
 /// The exit codes, as `docs/errors.md` lists them. They never change meaning.
@@ -112,7 +113,8 @@ impl From<hivemind_model::Error> for Failure {
         // Most backends name it in their own words.
         let place = error.detail().place.as_ref().filter(|place| !error.message().contains(place.as_str()));
         let place = place.map_or_else(String::new, |place| format!(" ({place})"));
-        let failure = Self::new(exit, code, format!("{}{place}", error.message()));
+        // The words may be a plugin's.
+        let failure = Self::new(exit, code, plain(&format!("{}{place}", error.message())));
         if help.is_empty() { failure } else { failure.help(help) }
     }
 }

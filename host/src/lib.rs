@@ -7,5 +7,7 @@ pub mod commands;
 pub mod config;
 pub mod failure;
 pub mod files;
+pub mod offload;
 pub mod open;
+pub mod plain;
 pub mod plugins;

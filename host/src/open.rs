@@ -1,10 +1,13 @@
 //! From the command line and `server.json` to an open storage: the one place where configuration, loader and store meet.
 
+use std::sync::Arc;
+
 use hivemind_store::{Options, Storage};
 
 use crate::cli::Global;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::offload::Threads;
 use crate::plugins::lock::{self, Lock};
 use crate::plugins::{Loader, Plugin, SearchPath};
 
@@ -45,7 +48,8 @@ impl Opener for FromPlugins {
         let module = plugin.manifest.module.clone();
         let settings = config.settings(&database, &module)?;
         let opened = loader.open_checked(plugin, &settings.settings)?;
-        Ok(Opened { storage: Storage::new(opened.backend, Options::default()), module, plugin: Some(opened.plugin) })
+        let options = Options { offload: Some(Arc::new(Threads::new())), ..Options::default() };
+        Ok(Opened { storage: Storage::new(opened.backend, options), module, plugin: Some(opened.plugin) })
     }
 }
 

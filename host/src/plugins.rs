@@ -8,7 +8,7 @@
 //!
 //! - [`search`]: where plugins may lie. - [`candidate`]: what a file there is. - [`object`], [`trust`], [`manifest`]: the checks.
 //! - [`lock`]: `plugins.lock.toml`. - [`image`], [`library`]: mapping and the root module. - [`settings`]: the settings block against
-//!   the plugin's schema. - [`resources`]: one handle per resource. - [`supervised`]: what happens after a panic.
+//!   the plugin's schema. - [`resources`]: one handle per resource. - [`supervised`]: what happens after a panic. - `secrets`: kept out of what a plugin says.
 //! - [`Loader`]: all of it in order. - [`Refusal`]: every reason to say no.
 
 pub mod candidate;
@@ -21,6 +21,7 @@ pub mod object;
 mod refusal;
 pub mod resources;
 pub mod search;
+mod secrets;
 pub mod settings;
 pub mod supervised;
 pub mod trust;

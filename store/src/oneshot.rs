@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
 enum State<T> {
@@ -13,6 +13,7 @@ enum State<T> {
     Started(Option<Waker>),
     Done(T),
     Lost { started: bool },
+    Late { started: bool },
     Taken,
 }
 
@@ -25,6 +26,11 @@ pub(crate) enum Delivery<T> {
     NeverStarted,
     /// It began and did not end: it panicked.
     Died,
+    /// It was given up on.
+    Late {
+        /// Whether it had begun. If not, it never will.
+        started: bool,
+    },
 }
 
 struct Shared<T>(Mutex<State<T>>);
@@ -62,12 +68,13 @@ pub(crate) fn channel<T>() -> (Sender<T>, Receiver<T>) {
 }
 
 impl<T> Sender<T> {
-    /// Says that the job begins.
-    pub(crate) fn start(&self) {
+    /// Says that the job begins; `false` if nobody waits for it any more.
+    pub(crate) fn start(&self) -> bool {
         let mut state = self.0.lock();
         if let State::Queued(waker) = &mut *state {
             *state = State::Started(waker.take());
         }
+        matches!(*state, State::Started(_))
     }
 
     /// Delivers the value.
@@ -79,6 +86,25 @@ impl<T> Sender<T> {
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
         self.0.finish(|started| State::Lost { started });
+    }
+}
+
+/// Lets a receiver wait no longer, if it still does.
+pub(crate) struct Expiry<T>(Weak<Shared<T>>);
+
+impl<T> Expiry<T> {
+    /// Gives the job up.
+    pub(crate) fn expire(self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.finish(|started| State::Late { started });
+        }
+    }
+}
+
+impl<T> Receiver<T> {
+    /// What ends the waiting.
+    pub(crate) fn expiry(&self) -> Expiry<T> {
+        Expiry(Arc::downgrade(&self.0))
     }
 }
 
@@ -94,6 +120,7 @@ impl<T> Future for Receiver<T> {
             }
             _ => Poll::Ready(match std::mem::replace(&mut *state, State::Taken) {
                 State::Done(value) => Delivery::Value(value),
+                State::Late { started } => Delivery::Late { started },
                 State::Lost { started: false } => Delivery::NeverStarted,
                 _ => Delivery::Died,
             }),
@@ -121,6 +148,16 @@ mod tests {
         assert!(poll(&mut receiver).is_pending());
         drop(sender);
         assert_eq!(poll(&mut receiver), Poll::Ready(Delivery::Died));
+
+        let (sender, mut receiver) = channel::<u8>();
+        receiver.expiry().expire();
+        assert!(!sender.start(), "nobody waits for it");
+        assert_eq!(poll(&mut receiver), Poll::Ready(Delivery::Late { started: false }));
+        let (sender, mut receiver) = channel();
+        assert!(sender.start());
+        receiver.expiry().expire();
+        sender.send(7);
+        assert_eq!(poll(&mut receiver), Poll::Ready(Delivery::Late { started: true }), "what comes later is too late");
 
         let (sender, mut receiver) = channel();
         sender.start();

@@ -21,7 +21,16 @@ use crate::resolve;
 pub trait Offload: Send + Sync {
     /// Runs `job`, or drops it if that cannot be done; the caller is told `unavailable` then.
     fn run(&self, job: Box<dyn FnOnce() + Send>);
+
+    /// Calls `wake` when this much time has passed, so that a caller gets its answer although a backend ignores its deadline. Without
+    /// timers, which is the default, nobody is woken, and a call lasts as long as its backend likes.
+    fn wake_after(&self, time: Duration, wake: Box<dyn FnOnce() + Send>) {
+        let _ = (time, wake);
+    }
 }
+
+/// How much longer than its deadline a call may take: backends look at it now and then only.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// How a [`Storage`] calls its backend.
 #[derive(Clone)]
@@ -114,7 +123,11 @@ impl Storage {
         let collection = Arc::new(collection);
         let description = Arc::clone(&collection);
         let ids = self
-            .run_in(Context::unbounded(), move |backend, cx| backend.prepare(cx, std::slice::from_ref(&*description)))
+            .run_in(
+                Context::unbounded(),
+                || Error::deadline("no deadline"),
+                move |backend, cx| backend.prepare(cx, std::slice::from_ref(&*description)),
+            )
             .await?;
         let [id] = ids[..] else {
             let name = &collection.name;
@@ -158,17 +171,30 @@ impl Storage {
     /// If the returned future is dropped, the job's cancel flag is raised.
     ///
     /// # Errors
-    /// The job's; `unavailable` if the pool refused it, `panicked` if it died.
+    /// The job's; `unavailable` if the pool refused it, `panicked` if it died, `outcome unknown` if it does not come back.
     pub async fn run<T: Send + 'static>(
         &self,
         job: impl FnOnce(&dyn Backend, &Context<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.run_in(self.context(), job).await
+        let unknown = "the backend does not answer, and whether it did what it was asked is not known";
+        self.run_in(self.context(), || Error::outcome_unknown(unknown), job).await
+    }
+
+    /// The same for a job of reads.
+    ///
+    /// # Errors
+    /// As [`Storage::run`], but `deadline` if it does not come back.
+    pub async fn run_reads<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&dyn Backend, &Context<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.run_in(self.context(), || Error::deadline("the backend does not answer"), job).await
     }
 
     async fn run_in<T: Send + 'static>(
         &self,
         cx: Context<'static>,
+        late: impl FnOnce() -> Error,
         job: impl FnOnce(&dyn Backend, &Context<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let Some(offload) = &self.inner.options.offload else { return job(&*self.inner.backend, &cx) };
@@ -176,13 +202,21 @@ impl Storage {
         let flag = Arc::clone(&cancel.0);
         let backend = Arc::clone(&self.inner.backend);
         let (sender, receiver) = oneshot::channel();
+        if let Some(left) = cx.remaining() {
+            let expiry = receiver.expiry();
+            offload.wake_after(left.saturating_add(GRACE), Box::new(move || expiry.expire()));
+        }
         offload.run(Box::new(move || {
-            sender.start();
+            if !sender.start() {
+                return;
+            }
             let answer = job(&*backend, &cx.cancelled_by(&flag));
             sender.send(answer);
         }));
         match receiver.await {
             Delivery::Value(answer) => answer,
+            Delivery::Late { started: false } => Err(Error::deadline("the worker pool was too busy to begin")),
+            Delivery::Late { started: true } => Err(late()),
             Delivery::NeverStarted => Err(Error::unavailable("the worker pool takes no more jobs").known_not_applied()),
             Delivery::Died => Err(Error::panicked("the call died before it answered; whether it was applied is not known")),
         }
@@ -196,7 +230,7 @@ impl Storage {
         &self,
         job: impl FnOnce(&dyn Backend, &Context<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        if self.reads_in_place() { job(&*self.inner.backend, &self.context()) } else { self.run(job).await }
+        if self.reads_in_place() { job(&*self.inner.backend, &self.context()) } else { self.run_reads(job).await }
     }
 
     /// Whether lookups run where they are asked for.

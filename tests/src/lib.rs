@@ -6,6 +6,7 @@
 pub mod build;
 pub mod program;
 pub mod python;
+pub mod specimen;
 pub mod subject;
 
 use std::path::{Path, PathBuf};

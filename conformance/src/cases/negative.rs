@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hivemind_model::{Capability, Changes, Code, Collection, Index, Kind, Query, Task, Token, Value};
 
@@ -31,6 +31,10 @@ pub(super) const CASES: &[Case] = &[
     Case::new("declared::backup", "A backup makes the file, refuses one that exists, and disturbs nothing.", backup)
         .requires(&[Capability::OnlineBackup]),
     Case::new("declared::staleness", "A staleness bound is declared for change tracking only, and is bearable.", staleness),
+    Case::new("declared::encryption", "What is stored encrypted cannot be read in its files.", encryption)
+        .requires(&[Capability::Encryption]),
+    Case::new("declared::inline_reads", "Lookups that run in place do not block.", inline_reads)
+        .requires(&[Capability::InlineReads]),
     Case::new("declared::multi_process", "A store for several processes can be opened by another one meanwhile.", multi_process)
         .requires(&[Capability::MultiProcess]),
 ];
@@ -133,6 +137,50 @@ fn staleness(subject: &dyn Subject) -> Checked {
         return equal("the staleness without change tracking", &Duration::ZERO, &bound);
     }
     ensure(bound <= Duration::from_secs(10), || format!("the staleness: expected 10 s at most, found {bound:?}"))
+}
+
+fn encryption(subject: &dyn Subject) -> Checked {
+    const MARK: &str = "a text that is found nowhere else by chance: 7f3e9c";
+    let store = Store::fresh(subject)?;
+    if !store.instance.is_encrypted() {
+        return Err(Failure::Skipped("the subject does not say that its stores are encrypted".to_owned()));
+    }
+    store.one(store.insert(1, &[("t", MARK.into()), ("code", MARK.into())])?)?;
+    let resources = store.backend.resources();
+    store.close()?;
+    let named = resources.iter().filter(|r| r.kind == "file").map(|r| PathBuf::from(&r.name));
+    let files: Vec<_> = named.flat_map(|file| with_its_like(&file)).collect();
+    ensure(!files.is_empty(), || "the resources of an encrypted store: expected a file, found none".to_owned())?;
+    for file in files {
+        let bytes = std::fs::read(&file).map_err(|e| Failure::wrong(format!("{}: {e}", file.display())))?;
+        let is_clear = bytes.windows(MARK.len()).any(|w| w == MARK.as_bytes());
+        ensure(!is_clear, || format!("an encrypted store: what is stored can be read in {}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// A file, if it is there, and those beside it whose names begin with its own.
+fn with_its_like(file: &std::path::Path) -> Vec<PathBuf> {
+    let (Some(folder), Some(name)) = (file.parent(), file.file_name()) else { return Vec::new() };
+    let beside = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_like = |path: &PathBuf| {
+        path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(name.as_encoded_bytes())) && path.is_file()
+    };
+    beside.filter(is_like).collect()
+}
+
+fn inline_reads(subject: &dyn Subject) -> Checked {
+    // Far more than any lookup takes, on however slow a machine; and of many the fastest, which no other program held up.
+    const BLOCKED: Duration = Duration::from_millis(100);
+    let store = Store::fresh(subject)?;
+    store.fill(1..=20)?;
+    let mut fastest = Duration::MAX;
+    for id in 1..=20 {
+        let started = Instant::now();
+        store.get(id)?;
+        fastest = fastest.min(started.elapsed());
+    }
+    ensure(fastest < BLOCKED, || format!("expected lookups that do not block, found that the fastest of 20 took {fastest:?}"))
 }
 
 fn multi_process(subject: &dyn Subject) -> Checked {

@@ -1,32 +1,11 @@
 //! How things look on the screen.
 
-use std::borrow::Cow;
-use std::fmt::Write as _;
-
 use comfy_table::{ContentArrangement, Table, presets};
 use hivemind_model::json;
 use hivemind_store::Client;
 
 use crate::config::redact::{self, MASK};
-
-/// Stored text, safe to print: control characters, which could repaint a terminal, are spelled out.
-pub(super) fn text(stored: &str) -> Cow<'_, str> {
-    // Marks that reverse the direction of writing make a line read as another one.
-    let unsafe_char = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    if !stored.contains(unsafe_char) {
-        return Cow::Borrowed(stored);
-    }
-    let mut out = String::with_capacity(stored.len() + 8);
-    for c in stored.chars() {
-        match c {
-            c if unsafe_char(c) => {
-                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    Cow::Owned(out)
-}
+pub(super) use crate::plain::plain as text;
 
 /// A truth value in the Python node's words.
 pub(super) const fn truth(value: bool) -> &'static str {
@@ -79,13 +58,4 @@ fn record_json(client: &Client, show_password: bool, show_metadata: bool) -> Str
     member("metadata", redact::json_text(client.metadata.as_json(), show_metadata));
     out.push('}');
     out
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn stored_text_cannot_drive_the_terminal() {
-        assert_eq!(super::text("Küche 🙂"), "Küche 🙂");
-        assert_eq!(super::text("a\u{1b}[2Jb\n\u{202e}"), "a\\u{1b}[2Jb\\u{a}\\u{202e}");
-    }
 }

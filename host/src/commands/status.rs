@@ -108,7 +108,7 @@ fn facts(session: &Session, report: &Report) -> Vec<Fact> {
             "schema_version" => "Schema version".to_owned(),
             "acknowledged_write" => "An acknowledged write".to_owned(),
             "engine" => "Engine".to_owned(),
-            other => sentence(other),
+            other => show::text(&sentence(other)).into_owned(),
         };
         facts.push((name.clone(), label, value_json(name, value)));
     }

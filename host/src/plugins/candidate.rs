@@ -1,7 +1,9 @@
 //! What a file in a plugins folder is, found out without running it.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
+use std::io::{Read as _, Seek as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use object::ReadCache;
 
@@ -57,15 +59,117 @@ impl Candidate {
     }
 }
 
+/// The most bytes of a file that are read: many times the largest library anybody ships with debug information.
+const LARGEST: u64 = 512 << 20;
+
+/// After so long a change shows in a file's times for certain: they tick as slowly as the kernel's clock.
+const TICK: Duration = Duration::from_millis(50);
+
 /// The file behind a path, opened after owner and mode of it and of all above it were found right.
 fn open(path: &Path) -> Result<(PathBuf, File), Reason> {
-    let real = path.canonicalize().map_err(|e| Reason::Unreadable(e.to_string()))?;
-    if !real.is_file() {
-        return Err(Reason::NotALibrary("no regular file".to_owned()));
-    }
+    let unreadable = |e: std::io::Error| match std::fs::read_link(path) {
+        Ok(target) => Reason::Unreadable(format!("it is a link to {}: {e}", target.display())),
+        Err(_) => Reason::Unreadable(e.to_string()),
+    };
+    let real = path.canonicalize().map_err(unreadable)?;
+    // Opening a device can have effects of its own.
+    check_kind(&real.metadata().map_err(unreadable)?)?;
+    // Links on the way too: who can write their folders chooses what they lead to.
+    trust::check_named(path)?;
     trust::check(&real)?;
-    let file = File::open(&real).map_err(|e| Reason::Unreadable(e.to_string()))?;
+    let file = open_at_once(&real).map_err(|e| Reason::Unreadable(e.to_string()))?;
+    // What lies there now may be another than a moment ago, though only somebody who is trusted can have put it there.
+    let meta = file.metadata().map_err(|e| Reason::Unreadable(e.to_string()))?;
+    check_kind(&meta)?;
+    trust::check_file(&real, &meta)?;
+    if meta.len() > LARGEST {
+        return Err(Reason::TooLarge { expected: LARGEST, found: meta.len() });
+    }
     Ok((real, file))
+}
+
+/// Opens a file for reading without ever waiting: a pipe would wait for somebody to write into it.
+fn open_at_once(path: &Path) -> std::io::Result<File> {
+    let mut options = File::options();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.custom_flags((OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY).bits().cast_signed());
+    }
+    options.open(path)
+}
+
+fn check_kind(meta: &Metadata) -> Result<(), Reason> {
+    if meta.is_file() {
+        return Ok(());
+    }
+    #[cfg(unix)]
+    let special = {
+        use std::os::unix::fs::FileTypeExt as _;
+        let kind = meta.file_type();
+        [
+            (kind.is_fifo(), "a pipe"),
+            (kind.is_socket(), "a socket"),
+            (kind.is_char_device() || kind.is_block_device(), "a device"),
+        ]
+    };
+    #[cfg(not(unix))]
+    let special: [(bool, &str); 0] = [];
+    let special = special.into_iter().chain([(meta.is_dir(), "a folder")]).find(|(is, _)| *is);
+    Err(Reason::NotALibrary(special.map_or("no regular file", |(_, what)| what).to_owned()))
+}
+
+/// Reads all of a file, or refuses one that somebody writes meanwhile: of a half of the old and a half of the new library nobody has
+/// said that it can be trusted, and it need not show.
+fn read_at_rest(file: &mut File) -> Result<Vec<u8>, Reason> {
+    let unreadable = |e: std::io::Error| Reason::Unreadable(e.to_string());
+    let before = file.metadata().map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    bytes.reserve_exact(usize::try_from(before.len().min(LARGEST)).unwrap_or_default());
+    file.by_ref().take(LARGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    // A change within one tick of the clock shows in no time; so then the content is compared.
+    if is_recent(&before) && !holds(file, &bytes).map_err(unreadable)? {
+        return Err(Reason::Changing);
+    }
+    let after = file.metadata().map_err(unreadable)?;
+    if bytes.len() as u64 != before.len() || stamp(&before) != stamp(&after) {
+        return Err(Reason::Changing);
+    }
+    Ok(bytes)
+}
+
+fn is_recent(meta: &Metadata) -> bool {
+    // A time in the future says nothing either.
+    meta.modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age < TICK) || at > SystemTime::now())
+}
+
+/// What changes with a file's content.
+fn stamp(meta: &Metadata) -> impl PartialEq {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        (meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec())
+    }
+    #[cfg(not(unix))]
+    (meta.len(), meta.modified().ok())
+}
+
+/// Whether the file holds these bytes and no more.
+fn holds(file: &mut File, bytes: &[u8]) -> std::io::Result<bool> {
+    file.rewind()?;
+    let mut chunk = vec![0; 64 << 10];
+    let mut rest = bytes;
+    loop {
+        match file.read(&mut chunk)? {
+            0 => return Ok(rest.is_empty()),
+            length => match rest.split_at_checked(length) {
+                Some((expected, others)) if expected == &chunk[..length] => rest = others,
+                _ => return Ok(false),
+            },
+        }
+    }
 }
 
 fn look(path: &Path) -> Result<Manifest, Reason> {
@@ -76,8 +180,12 @@ fn look(path: &Path) -> Result<Manifest, Reason> {
 
 /// The names that a refused file claims. Nothing else of it is believed.
 fn names_of_refused(path: &Path) -> Option<Names> {
-    // Opening a pipe would wait for somebody to write into it.
-    let file = path.metadata().ok()?.is_file().then(|| File::open(path).ok())??;
+    let real = path.canonicalize().ok()?;
+    let file = real.metadata().ok()?.is_file().then(|| open_at_once(&real).ok())??;
+    let meta = file.metadata().ok()?;
+    if !meta.is_file() || meta.len() > LARGEST {
+        return None;
+    }
     Names::in_text(&object_file::manifest_text_of_refused(&ReadCache::new(file))?)
 }
 
@@ -91,10 +199,8 @@ impl Checked {
     }
 
     fn read_whole(path: &Path, lock: &Lock) -> Result<Self, Reason> {
-        use std::io::Read as _;
         let (path, mut file) = open(path)?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(|e| Reason::Unreadable(e.to_string()))?;
+        let bytes = read_at_rest(&mut file)?;
         let manifest_text = object_file::manifest_text(bytes.as_slice())?;
         let manifest = Manifest::parse(&manifest_text)?;
         object_file::check_whole(&bytes)?;

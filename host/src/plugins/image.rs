@@ -2,12 +2,16 @@
 //!
 //! On Linux a sealed memory file: nothing can change it any more, and no path leads to it. Once mapped it stays open for ever, because
 //! glibc recognises a library by its *path string*: were the descriptor number used again, `/proc/self/fd/N` would give the old
-//! library. Where such files do not exist (other systems) or cannot be mapped (no `/proc`, `vm.memfd_noexec=2`, a security module), a
+//! library. A plugin may close what is not its own, so no number is given to the loader twice in any case. Where such files do not exist (other systems) or cannot be mapped (no `/proc`, `vm.memfd_noexec=2`, a security module), a
 //! file of a fresh private folder, which is removed again as soon as it is mapped.
 
 use std::fs::File;
 use std::io::Write as _;
+#[cfg(target_os = "linux")]
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
+#[cfg(target_os = "linux")]
+use std::sync::{Mutex, PoisonError};
 
 use tempfile::TempDir;
 
@@ -69,15 +73,24 @@ impl Image {
 #[cfg(target_os = "linux")]
 fn sealed(bytes: &[u8], module: &str) -> std::io::Result<Image> {
     use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
-    use std::os::fd::AsRawFd as _;
 
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     // Kernels before 6.3 do not know the flag and allow execution anyway.
     let fd = memfd_create(module, flags | MemfdFlags::EXEC).or_else(|_| memfd_create(module, flags))?;
-    let mut file = File::from(fd);
+    let mut file = File::from(at_a_fresh_number(fd)?);
     file.write_all(bytes)?;
     fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
     Ok(Image { path: PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())), place: Place::Memory(file) })
+}
+
+/// The same file under a descriptor number that was never given to the loader before.
+#[cfg(target_os = "linux")]
+fn at_a_fresh_number(fd: OwnedFd) -> std::io::Result<OwnedFd> {
+    static HIGHEST: Mutex<RawFd> = Mutex::new(-1);
+    let mut highest = HIGHEST.lock().unwrap_or_else(PoisonError::into_inner);
+    let fd = if fd.as_raw_fd() > *highest { fd } else { rustix::io::fcntl_dupfd_cloexec(&fd, *highest + 1)? };
+    *highest = fd.as_raw_fd();
+    Ok(fd)
 }
 
 fn private_copy(bytes: &[u8], module: &str) -> std::io::Result<Image> {

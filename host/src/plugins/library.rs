@@ -9,7 +9,7 @@ use std::path::Path;
 
 use hivemind_abi::abi_stable::StableAbi;
 use hivemind_abi::abi_stable::abi_stability::abi_checking::{CheckingGlobals, check_layout_compatibility_with_globals};
-use hivemind_abi::abi_stable::library::{AbiHeaderRef, LibraryError, ROOT_MODULE_LOADER_NAME_WITH_NUL};
+use hivemind_abi::abi_stable::library::{AbiHeader, AbiHeaderRef, LibraryError, ROOT_MODULE_LOADER_NAME_WITH_NUL};
 use hivemind_abi::abi_stable::type_layout::TypeLayout;
 use hivemind_abi::vtable::BackendModule_Ref;
 
@@ -33,6 +33,12 @@ pub fn map(bytes: &[u8], module: &str) -> Result<BackendModule_Ref, Reason> {
         }
     };
     let header = header.upgrade().map_err(refused)?;
+    // Before the layout, which need not be comparable between majors.
+    let found = header.version_strings();
+    if major(found.version.as_str()) != major(hivemind_abi::ABI_VERSION) {
+        let (expected, found) = (hivemind_abi::ABI_VERSION.to_owned(), found.version.as_str().to_owned());
+        return Err(Reason::AbiMajor { expected, found });
+    }
     let Some(plugin) = header.layout() else {
         return Err(Reason::Layout("it was built without layout information".to_owned()));
     };
@@ -43,6 +49,10 @@ pub fn map(bytes: &[u8], module: &str) -> Result<BackendModule_Ref, Reason> {
     // SAFETY: one of the two comparisons just made holds, so each function either side calls is there with this signature or is
     // answered with its default. The major version is checked inside.
     unsafe { header.init_root_module_with_unchecked_layout::<BackendModule_Ref>() }.map_err(refused)
+}
+
+fn major(version: &str) -> Option<u32> {
+    version.split('.').next()?.parse().ok()
 }
 
 /// Whether `interface` is a prefix of `implementation`, or the first mismatch.
@@ -80,7 +90,12 @@ fn refused(error: LibraryError) -> Reason {
         LibraryError::IncompatibleVersionNumber { expected_version, actual_version, .. } => {
             Reason::AbiMajor { expected: expected_version.to_string(), found: actual_version.to_string() }
         }
-        other => Reason::Load(other.to_string().trim().to_owned()),
+        LibraryError::InvalidAbiHeader(found) => {
+            let (expected, found) = (AbiHeader::VALUE, (found.abi_major, found.abi_minor));
+            let (major, minor) = (expected.abi_major, expected.abi_minor);
+            Reason::Layout(format!("expected a header of abi_stable {major}.{minor}, found {}.{}", found.0, found.1))
+        }
+        other => Reason::Load(other.to_string().split_whitespace().collect::<Vec<_>>().join(" ")),
     }
 }
 

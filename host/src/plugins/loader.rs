@@ -16,8 +16,10 @@ use super::manifest::{Manifest, Names};
 use super::refusal::{Reason, Refusal};
 use super::resources::Claim;
 use super::search::SearchPath;
+use super::secrets::Secrets;
 use super::supervised::Supervised;
 use super::{library, settings};
+use crate::plain::plain;
 
 /// Finds, checks and loads plugins. One per process: it knows which images are mapped already.
 pub struct Loader {
@@ -46,9 +48,17 @@ impl Plugin {
     /// # Errors
     /// What the plugin's `open` gave.
     pub fn open_bare(&self, config: &str, data_dir: &Path) -> hivemind_abi::model::Result<proxy::Loaded> {
-        let services =
-            HostServices { module: self.manifest.module.clone(), data_dir: data_dir.to_owned(), plugin_path: self.path.clone() };
-        proxy::open(self.module, config, services)
+        self.open_keeping(config, data_dir, Secrets::default())
+    }
+
+    fn open_keeping(&self, config: &str, data_dir: &Path, secrets: Secrets) -> hivemind_abi::model::Result<proxy::Loaded> {
+        let services = HostServices {
+            module: self.manifest.module.clone(),
+            data_dir: data_dir.to_owned(),
+            plugin_path: self.path.clone(),
+            secrets: secrets.clone(),
+        };
+        proxy::open(self.module, config, services).map_err(|error| secrets.hide_in(error))
     }
 }
 
@@ -212,15 +222,18 @@ impl Loader {
         settings::check(&checked.manifest, block).map_err(|reason| reason.at(checked.path.clone()))?;
         let plugin = self.load(checked)?;
         let config = Value::Object(block.clone()).to_string();
-        self.open_with(plugin, config)
+        let secrets = Secrets::of(&plugin.manifest, block);
+        self.open_with(plugin, config, secrets)
     }
 
-    fn open_with(&self, plugin: Plugin, config: String) -> Result<Opened, OpenError> {
+    fn open_with(&self, plugin: Plugin, config: String, secrets: Secrets) -> Result<Opened, OpenError> {
         let module = plugin.manifest.module.clone();
         let failed = |error: Error| OpenError::Backend { module: module.clone(), error };
         let open = {
-            let (plugin, data_dir) = (plugin.clone(), self.data_dir.clone());
-            move || -> hivemind_abi::model::Result<Box<dyn Backend>> { Ok(Box::new(plugin.open_bare(&config, &data_dir)?)) }
+            let (plugin, data_dir, secrets) = (plugin.clone(), self.data_dir.clone(), secrets.clone());
+            move || -> hivemind_abi::model::Result<Box<dyn Backend>> {
+                Ok(Box::new(plugin.open_keeping(&config, &data_dir, secrets.clone())?))
+            }
         };
         let backend = open().map_err(failed)?;
         let claim = Claim::take(&backend.resources(), &module)?;
@@ -230,7 +243,7 @@ impl Loader {
         if !more.is_empty() {
             return Err(Reason::Overpromises(more).at(plugin.path).into());
         }
-        let supervised = Supervised::new(&module, backend, Box::new(open), claim);
+        let supervised = Supervised::new(&module, backend, Box::new(open), claim, secrets);
         Ok(Opened { backend: Arc::new(supervised), plugin })
     }
 }
@@ -254,11 +267,13 @@ struct HostServices {
     module: String,
     data_dir: PathBuf,
     plugin_path: PathBuf,
+    secrets: Secrets,
 }
 
 impl Services for HostServices {
     fn log(&self, level: Level, message: &str) {
-        let module = self.module.as_str();
+        let message = self.secrets.hide(message);
+        let (module, message) = (self.module.as_str(), plain(&message));
         match level {
             Level::Error => tracing::error!(target: "plugin", module, "{message}"),
             Level::Warn => tracing::warn!(target: "plugin", module, "{message}"),

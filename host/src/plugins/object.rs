@@ -25,6 +25,9 @@ const FORMAT: BinaryFormat = if cfg!(target_vendor = "apple") {
 /// The manifest's section as each object format names it.
 const SECTIONS: [&str; 3] = [".hivemind", "__hivemind", ".hvmind"];
 
+/// The most bytes of a manifest: a schema with a paragraph on each of a thousand settings has fewer.
+const LARGEST_MANIFEST: u64 = 1 << 20;
+
 const fn architecture() -> Architecture {
     if cfg!(target_arch = "x86_64") {
         Architecture::X86_64
@@ -54,7 +57,15 @@ pub fn manifest_text<'d, R: ReadRef<'d>>(data: R) -> Result<String, Reason> {
         return Err(Reason::Truncated { expected: end, found: length });
     }
     let name = hivemind_abi::manifest::SECTION;
-    let section = file.section_by_name(name).ok_or(Reason::NoManifest)?;
+    let mut sections = file.sections().filter(|section| section.name_bytes().is_ok_and(|found| found == name.as_bytes()));
+    let section = sections.next().ok_or(Reason::NoManifest)?;
+    if sections.next().is_some() {
+        return Err(Reason::BadManifest(format!("expected one section `{name}`, found several")));
+    }
+    if section.size() > LARGEST_MANIFEST {
+        let found = section.size();
+        return Err(Reason::BadManifest(format!("expected at most {LARGEST_MANIFEST} bytes, found {found}")));
+    }
     let bytes = section.data().map_err(|e| Reason::BadManifest(e.to_string()))?;
     // PE rounds sections up with zeros.
     let text = std::str::from_utf8(bytes).map_err(|_| Reason::BadManifest("it is not UTF-8".to_owned()))?;
@@ -66,9 +77,17 @@ fn parse<'d, R: ReadRef<'d>>(data: R, length: u64) -> Result<object::File<'d, R>
     let truncated = || Reason::Truncated { expected: length + 1, found: length };
     let file = match object::File::parse(data) {
         Ok(file) => file,
+        Err(error) if magic == b"\x7fELF" => {
+            let end = elf::headers_end(data).unwrap_or(0);
+            let cut = end > length;
+            return Err(if cut { Reason::Truncated { expected: end, found: length } } else { broken(error) });
+        }
         // It starts as a library does, but its headers are not all there.
-        Err(_) if magic == b"\x7fELF" || magic.starts_with(b"MZ") || magic == b"\xcf\xfa\xed\xfe" => return Err(truncated()),
-        Err(_) => return Err(Reason::NotALibrary(describe(magic, length))),
+        Err(_) if magic.starts_with(b"MZ") || magic == b"\xcf\xfa\xed\xfe" => return Err(truncated()),
+        Err(_) => {
+            let start = data.read_bytes_at(0, length.min(64)).unwrap_or_default();
+            return Err(Reason::NotALibrary(describe(start, length)));
+        }
     };
     if file.format() != FORMAT || file.architecture() != architecture() {
         let expected = format!("{:?} {:?}", FORMAT, architecture());
@@ -80,9 +99,10 @@ fn parse<'d, R: ReadRef<'d>>(data: R, length: u64) -> Result<object::File<'d, R>
     Ok(file)
 }
 
-fn describe(magic: &[u8], length: u64) -> String {
-    match magic {
+fn describe(start: &[u8], length: u64) -> String {
+    match start {
         [] => "an empty file".to_owned(),
+        archive if archive.starts_with(b"!<arch>") => "an archive".to_owned(),
         [b'#', b'!', ..] => "a script".to_owned(),
         text if text.iter().all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace()) => "a text file".to_owned(),
         _ => format!("{length} bytes of another format"),
@@ -93,7 +113,7 @@ fn describe(magic: &[u8], length: u64) -> String {
 /// claims to be.
 pub fn manifest_text_of_refused<'d, R: ReadRef<'d>>(data: R) -> Option<String> {
     let file = object::File::parse(data).ok()?;
-    let section = SECTIONS.iter().find_map(|name| file.section_by_name(name))?;
+    let section = SECTIONS.iter().find_map(|name| file.section_by_name(name)).filter(|s| s.size() <= LARGEST_MANIFEST)?;
     let text = std::str::from_utf8(section.data().ok()?).ok()?;
     Some(text.trim_end_matches('\0').to_owned())
 }

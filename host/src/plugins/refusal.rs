@@ -1,7 +1,9 @@
 //! Every reason to refuse a plugin, each with what was expected, what was found and what to do next.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::plain::plain;
 
 /// Why a file is not used, or a module not found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +22,15 @@ pub enum Reason {
     Unreadable(String),
     /// Not a shared library of any known format.
     NotALibrary(String),
+    /// Larger than any library that is looked at.
+    TooLarge {
+        /// The most bytes that are read.
+        expected: u64,
+        /// Bytes of the file.
+        found: u64,
+    },
+    /// Somebody wrote it while it was read.
+    Changing,
     /// Shorter than its own headers say.
     Truncated {
         /// Bytes that the headers speak of.
@@ -119,6 +130,8 @@ impl Reason {
         match self {
             Self::Unreadable(_) => "unreadable",
             Self::NotALibrary(_) => "not-a-library",
+            Self::TooLarge { .. } => "too-large",
+            Self::Changing => "changing",
             Self::Truncated { .. } => "truncated",
             Self::Malformed(_) => "malformed",
             Self::WrongTarget { .. } => "wrong-target",
@@ -157,7 +170,7 @@ impl From<Reason> for Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.path {
-            Some(path) => write!(f, "{}: {}", path.display(), self.reason),
+            Some(path) => write!(f, "{}: {}", shown(path), self.reason),
             None => self.reason.fmt(f),
         }
     }
@@ -165,13 +178,25 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
+/// A path as it can be printed: a file's name may hold anything.
+fn shown(path: &Path) -> String {
+    plain(&path.to_string_lossy()).into_owned()
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable(why) => write!(f, "cannot be read: {why}; check its path and mode"),
+            Self::Unreadable(why) => write!(f, "cannot be read: {}; check its path and mode", plain(why)),
             Self::NotALibrary(found) => {
                 write!(f, "expected a shared library, found {found}; a plugin is the .so, .dylib or .dll its vendor ships")
             }
+            Self::TooLarge { expected, found } => {
+                write!(f, "expected a library of at most {expected} bytes, found {found}; get the right file from its vendor")
+            }
+            Self::Changing => f.write_str(
+                "expected a file at rest, found one that changed while it was read; try again when it is copied as a whole, and \
+                 replace plugins by renaming a new file over the old one",
+            ),
             Self::Truncated { expected, found } => write!(
                 f,
                 "expected at least {expected} bytes as its headers say, found {found}: the file was cut short; copy it again"
@@ -182,7 +207,8 @@ impl fmt::Display for Reason {
             Self::WrongTarget { expected, found } => {
                 write!(
                     f,
-                    "expected a library for {expected}, found one for {found}; ask its vendor for the build for this system"
+                    "expected a library for {expected}, found one for {}; ask its vendor for the build for this system",
+                    plain(found)
                 )
             }
             Self::NoManifest => write!(
@@ -190,14 +216,14 @@ impl fmt::Display for Reason {
                 "expected a manifest section `{}`, found none: this is a library but no hivemind storage plugin; remove it from the folder",
                 hivemind_abi::manifest::SECTION
             ),
-            Self::BadManifest(why) => write!(f, "its manifest cannot be used: {why}; ask its vendor for a mended build"),
+            Self::BadManifest(why) => write!(f, "its manifest cannot be used: {}; ask its vendor for a mended build", plain(why)),
             Self::NoEntry(symbol) => {
                 write!(f, "expected the entry symbol {symbol}, found none; its vendor must export it with `export_backend!`")
             }
             Self::AbiMajor { expected, found } => {
                 let (host, plugin) = (major(expected), major(found));
                 let next = if plugin > host { "update hivemind-host" } else { "ask its vendor for a newer build" };
-                write!(f, "expected ABI {host}.x (this host has {expected}), found {found}; {next}")
+                write!(f, "expected ABI {host}.x (this host has {expected}), found {}; {next}", plain(found))
             }
             Self::PanicAbort => write!(
                 f,
@@ -210,8 +236,9 @@ impl fmt::Display for Reason {
             Self::Untrusted { path, found, fix } => {
                 write!(
                     f,
-                    "{} {found}, so somebody else could exchange the plugin or a library it loads; mend it with `{fix}`",
-                    path.display()
+                    "{} {found}, so somebody else could exchange the plugin or a library it loads; mend it with `{}`",
+                    shown(path),
+                    plain(fix)
                 )
             }
             Self::NotPinned { module, expected: None, found, lock } => write!(
@@ -230,14 +257,19 @@ impl fmt::Display for Reason {
                 "the lock file cannot be used: {why}; mend it, or remove it and pin again with `hivemind-host plugins pin`"
             ),
             Self::Ambiguous { name, files } => {
-                let files: Vec<_> = files.iter().map(|p| p.display().to_string()).collect();
+                let files: Vec<_> = files.iter().map(|p| shown(p)).collect();
                 write!(f, "expected one plugin named {name}, found {}: {}; remove all but one", files.len(), files.join(" and "))
             }
             Self::NotFound { name, nearest, searched, refused } => not_found(f, name, nearest.as_deref(), searched, refused),
-            Self::Load(why) => write!(f, "the system's loader refused it: {why}"),
+            Self::Load(why) => write!(
+                f,
+                "it could not be loaded: {}; install what it lacks, or ask its vendor for a build for this system",
+                plain(why)
+            ),
             Self::Layout(why) => write!(
                 f,
-                "its ABI types have another layout than this host's: {why}; its vendor must build it against the published hivemind-abi"
+                "its ABI types have another layout than this host's: {}; its vendor must build it against the published hivemind-abi",
+                plain(why)
             ),
             Self::ManifestDiffers => {
                 write!(
@@ -252,9 +284,13 @@ impl fmt::Display for Reason {
                     what.join(", ")
                 )
             }
-            Self::Settings(problems) => write!(f, "its settings are wrong: {}", problems.join("; ")),
+            Self::Settings(problems) => write!(f, "its settings are wrong: {}", plain(&problems.join("; "))),
             Self::InUse { resource, holder } => {
-                write!(f, "{resource} is already open through {holder} in this process; give each backend a store of its own")
+                write!(
+                    f,
+                    "{} is already open through {holder} in this process; give each backend a store of its own",
+                    plain(resource)
+                )
             }
         }
     }
@@ -277,7 +313,7 @@ fn not_found(
     }
     write!(f, "\n  searched:")?;
     for (path, exists) in searched {
-        write!(f, "\n    {}{}", path.display(), if *exists { "" } else { " (not there)" })?;
+        write!(f, "\n    {}{}", shown(path), if *exists { "" } else { " (not there)" })?;
     }
     if !refused.is_empty() {
         write!(f, "\n  refused on the way:")?;

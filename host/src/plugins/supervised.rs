@@ -5,10 +5,13 @@
 //! growing pauses. One that is not durable is not: it would come back empty, and satellites told "unknown key" give up for ever. It
 //! answers `poisoned` until the process ends.
 //!
+//! A plugin may also not come back. Closing waits for it in another thread and gives up some time after the deadline; what it holds
+//! then stays taken until the process ends.
+//!
 //! Callers keep their collection ids across this, because the ids of a handle count from 0 in the order of first preparation, which is
 //! checked.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError, mpsc};
 use std::time::{Duration, Instant};
 
 use hivemind_abi::model::{
@@ -17,6 +20,8 @@ use hivemind_abi::model::{
 };
 
 use super::resources::Claim;
+use super::secrets::Secrets;
+use crate::plain::plain;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -24,6 +29,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const HEALTHY: Duration = Duration::from_secs(600);
 /// How long a store may take to close when it is dropped or abandoned.
 const CLOSING: Duration = Duration::from_secs(5);
+/// How much longer than it was told it may take.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Opens a backend; called again after a panic.
 pub type Open = Box<dyn Fn() -> Result<Box<dyn Backend>> + Send + Sync>;
@@ -37,6 +44,7 @@ pub struct Supervised {
     handle: RwLock<Handle>,
     // Held while the handle is prepared, opened anew or closed.
     recovery: Mutex<Recovery>,
+    secrets: Secrets,
     // Given back by `close`, or with the handle.
     claim: Mutex<Option<Claim>>,
 }
@@ -59,13 +67,14 @@ struct Recovery {
 impl Supervised {
     /// Supervises an open backend.
     #[must_use]
-    pub fn new(module: &str, backend: Box<dyn Backend>, open: Open, claim: Claim) -> Self {
+    pub fn new(module: &str, backend: Box<dyn Backend>, open: Open, claim: Claim, secrets: Secrets) -> Self {
         let now = Instant::now();
         Self {
             module: module.to_owned(),
             capabilities: backend.capabilities(),
             resources: backend.resources(),
             open,
+            secrets,
             handle: RwLock::new(Handle::Open(Arc::from(backend))),
             recovery: Mutex::new(Recovery { prepared: Vec::new(), opened_at: now, next_try: now, pause: FIRST_PAUSE }),
             claim: Mutex::new(Some(claim)),
@@ -84,9 +93,25 @@ impl Supervised {
         self.recovery.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The same unless the time of a call is over before it is free.
+    fn recovery_within(&self, cx: &Context<'_>) -> Option<MutexGuard<'_, Recovery>> {
+        loop {
+            match self.recovery.try_lock() {
+                Ok(recovery) => return Some(recovery),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) => cx.check().ok()?,
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// Runs a call on the open handle, and poisons that handle if the plugin panics. A call that only learns of an earlier panic has
     /// not run, and gets a second chance on a new handle.
     fn call<T>(&self, cx: &Context<'_>, run: impl Fn(&dyn Backend) -> Result<T>) -> Result<T> {
+        self.call_unveiled(cx, run).map_err(|error| self.secrets.hide_in(error))
+    }
+
+    fn call_unveiled<T>(&self, cx: &Context<'_>, run: impl Fn(&dyn Backend) -> Result<T>) -> Result<T> {
         let backend = self.open_handle(cx)?;
         match run(backend.as_ref()) {
             Err(error) if error.code() == Code::Panicked => {
@@ -125,8 +150,9 @@ impl Supervised {
         let mut handle = self.handle.write().unwrap_or_else(PoisonError::into_inner);
         // Another thread may have opened a new one since.
         if matches!(&*handle, Handle::Open(current) if Arc::ptr_eq(current, broken)) {
-            tracing::error!(module = self.module, "{}; its handle is not used any more", error.message());
-            *handle = Handle::Poisoned { broken: Some(Arc::clone(broken)), why: error.message().to_owned() };
+            let why = self.secrets.hide(error.message());
+            tracing::error!(module = self.module, "{}; its handle is not used any more", plain(&why));
+            *handle = Handle::Poisoned { broken: Some(Arc::clone(broken)), why };
         }
     }
 
@@ -157,6 +183,7 @@ impl Supervised {
         recovery.next_try = now + recovery.pause;
         recovery.pause = (recovery.pause * 2).min(LONGEST_PAUSE);
         let backend = (self.open)().and_then(|backend| {
+            self.check_same(backend.as_ref())?;
             if !recovery.prepared.is_empty() {
                 let ids = backend.prepare(cx, &recovery.prepared)?;
                 self.check_ids(&recovery.prepared, &recovery.prepared, &ids)?;
@@ -186,9 +213,44 @@ impl Supervised {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        if let Err(error) = backend.close(&Context::within(CLOSING)) {
-            tracing::warn!(module = self.module, %error, "the broken handle did not close");
+        // What does not come back from closing still holds the store.
+        match close_in_time(backend, &Context::within(CLOSING)) {
+            Closed::Answered(Ok(())) => Ok(()),
+            Closed::Answered(Err(error)) => {
+                tracing::warn!(module = self.module, "the broken handle did not close: {}", plain(&error.to_string()));
+                Ok(())
+            }
+            Closed::Stuck => {
+                self.set(Handle::Closed);
+                self.keep_claim();
+                Err(self.stuck())
+            }
         }
+    }
+
+    fn stuck(&self) -> Error {
+        Error::unavailable(format!(
+            "{} does not come back from closing; its store stays taken until the program ends",
+            self.module
+        ))
+    }
+
+    /// Never gives back what a handle that does not come back may still hold.
+    fn keep_claim(&self) {
+        std::mem::forget(self.claim.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// Checks that a handle that was opened anew promises no less than the first, and claims what it needs now: a file may have been
+    /// replaced meanwhile.
+    fn check_same(&self, backend: &dyn Backend) -> Result<()> {
+        let now = backend.capabilities();
+        if let Some(lost) = self.capabilities.iter().find(|c| !now.has(*c)) {
+            return Err(Error::unsupported(format!("it does not promise {lost} any more; tell its vendor")));
+        }
+        let mut claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner);
+        // Its own claim is no reason to refuse it.
+        drop(claim.take());
+        *claim = Some(Claim::take(&backend.resources(), &self.module).map_err(|reason| Error::unavailable(reason.to_string()))?);
         Ok(())
     }
 
@@ -200,6 +262,33 @@ impl Supervised {
         }
         let message = format!("{} does not number collections in the order of first preparation; tell its vendor", self.module);
         Err(Error::unsupported(message))
+    }
+}
+
+/// What became of closing a handle.
+enum Closed {
+    Answered(Result<()>),
+    Stuck,
+}
+
+/// Closes a handle in a thread of its own, because the plugin may ignore the deadline.
+fn close_in_time(backend: Arc<dyn Backend>, cx: &Context<'_>) -> Closed {
+    let Some(left) = cx.remaining() else { return Closed::Answered(backend.close(cx)) };
+    let (sender, receiver) = mpsc::channel();
+    // Whoever takes it out closes and drops it, which may take as long.
+    let slot = Arc::new(Mutex::new(Some(backend)));
+    let take = |slot: &Mutex<Option<Arc<dyn Backend>>>| slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let close = {
+        let slot = Arc::clone(&slot);
+        move || {
+            let answer = take(&slot).map_or(Ok(()), |backend| backend.close(&Context::within(left)));
+            let _ = sender.send(answer);
+        }
+    };
+    match std::thread::Builder::new().name("close-store".to_owned()).spawn(close) {
+        Ok(_) => receiver.recv_timeout(left.saturating_add(GRACE)).map_or(Closed::Stuck, Closed::Answered),
+        // No thread is to be had: then it is closed here.
+        Err(_) => Closed::Answered(take(&slot).map_or(Ok(()), |backend| backend.close(cx))),
     }
 }
 
@@ -234,7 +323,8 @@ impl Backend for Supervised {
             if matches!(error.code(), Code::Panicked | Code::Poisoned) {
                 self.poison(&backend, error);
             }
-        })?;
+        });
+        let ids = ids.map_err(|error| self.secrets.hide_in(error))?;
         self.check_ids(&prepared, collections, &ids)?;
         recovery.prepared = prepared;
         Ok(ids)
@@ -286,9 +376,17 @@ impl Backend for Supervised {
 
     fn close(&self, cx: &Context<'_>) -> Result<()> {
         // After whoever opens anew, so that nothing is open behind this.
-        let _recovery = self.recovery();
+        let Some(_recovery) = self.recovery_within(cx) else {
+            return Err(Error::busy(format!("{} is being prepared or opened again; it was not closed", self.module)));
+        };
         let closed = match self.set(Handle::Closed) {
-            Handle::Open(backend) | Handle::Poisoned { broken: Some(backend), .. } => backend.close(cx),
+            Handle::Open(backend) | Handle::Poisoned { broken: Some(backend), .. } => match close_in_time(backend, cx) {
+                Closed::Answered(answer) => answer.map_err(|error| self.secrets.hide_in(error)),
+                Closed::Stuck => {
+                    self.keep_claim();
+                    return Err(self.stuck());
+                }
+            },
             Handle::Poisoned { broken: None, .. } => Ok(()),
             Handle::Closed => return Err(self.closed()),
         };

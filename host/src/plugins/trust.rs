@@ -3,6 +3,7 @@
 //! A plugin runs with all the rights of the node, so whoever can write it is the node. Trusted owners are root and the user the
 //! node runs as. Nobody else may write the file or a folder above it; a sticky folder (such as `/tmp`) is fine, because others cannot
 //! rename what is not theirs in it. Group write is let pass where the group is the user's private one (its number is the user's).
+//! An access list that lets others write shows in the mode as group write too, so there a private group is none.
 
 use std::path::Path;
 #[cfg(unix)]
@@ -21,6 +22,15 @@ pub fn check(path: &Path) -> Result<(), Reason> {
         check_part(part, &meta, depth > 0)?;
     }
     Ok(())
+}
+
+/// Checks an open file alone, as its path was checked.
+///
+/// # Errors
+/// As [`check`].
+#[cfg(unix)]
+pub fn check_file(path: &Path, meta: &Metadata) -> Result<(), Reason> {
+    check_part(path, meta, false)
 }
 
 /// Checks an absolute path as somebody wrote it: everything on the way to it, and on the way to where symbolic links lead. What is
@@ -81,6 +91,10 @@ fn check_part(part: &Path, meta: &Metadata, sticky: bool) -> Result<(), Reason> 
     }
     let sticky = sticky && meta.mode() & 0o1000 != 0;
     let private_group = meta.gid() == meta.uid() && meta.gid() == user;
+    if private_group && meta.mode() & 0o020 != 0 && !meta.is_symlink() && has_access_list(part) {
+        let part = part.display();
+        return untrusted("can be written by others through its access list".to_owned(), format!("setfacl -b {part}"));
+    }
     let forbidden = if private_group { 0o002 } else { 0o022 };
     // A link has no mode of its own: only its owner, and who may write its folder, can exchange it.
     if meta.mode() & forbidden != 0 && !sticky && !meta.is_symlink() {
@@ -90,12 +104,33 @@ fn check_part(part: &Path, meta: &Metadata, sticky: bool) -> Result<(), Reason> 
     Ok(())
 }
 
+/// Whether a file's mode is not all there is to who may do what with it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn has_access_list(part: &Path) -> bool {
+    rustix::fs::getxattr(part, "system.posix_acl_access", &mut [0_u8; 4096]).is_ok_and(|length| length > 0)
+}
+
+/// Elsewhere an access list does not show in the mode.
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+fn has_access_list(_part: &Path) -> bool {
+    false
+}
+
 /// Elsewhere than on Unix access lists are the system's business.
 ///
 /// # Errors
 /// None.
 #[cfg(not(unix))]
 pub fn check(_path: &Path) -> Result<(), Reason> {
+    Ok(())
+}
+
+/// As [`check`].
+///
+/// # Errors
+/// None.
+#[cfg(not(unix))]
+pub fn check_file(_path: &Path, _meta: &std::fs::Metadata) -> Result<(), Reason> {
     Ok(())
 }
 

@@ -182,7 +182,7 @@ fn reread(
     let clients = keys.iter().zip(rows).filter_map(|(key, row)| {
         let Key::Int(key) = key else { return None };
         let client = row.ok().flatten().and_then(|row| Client::from_row(collection, &row).ok());
-        Some((*key, client.filter(|c| !c.is_revoked()).map(Arc::new)))
+        Some((*key, client.filter(|c| c.id == *key && !c.is_revoked()).map(Arc::new)))
     });
     Ok(Some(clients.collect()))
 }

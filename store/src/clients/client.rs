@@ -72,6 +72,9 @@ impl Client {
         // The decoder's own words quote the value it met, which may be a password: they are not passed on.
         let record: Record<'_> = rmp_serde::from_slice(row.as_bytes()).map_err(|_| unreadable(collection, row))?;
         let id = record.client_id.ok_or_else(|| unreadable(collection, row))?;
+        if record.last_seen.is_some_and(|seen| !seen.is_finite()) {
+            return Err(unreadable(collection, row));
+        }
         let (allowed_types, unreadable_whitelist) = match record.allowed_types {
             None | Some("" | "[]") => (Vec::new(), false),
             Some(text) => serde_json::from_str(text).map_or((Vec::new(), true), |types| (types, false)),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hivemind_model::{Backend, Condition, Context, KeyRef, Op, Query, ValueRef};
+use hivemind_model::{Backend, Condition, Context, Error, KeyRef, Op, Query, ValueRef};
 
 use super::Clients;
 use super::cache::{Answer, Wanted};
@@ -20,7 +20,7 @@ impl Clients {
             return self.look_up(self.storage.backend(), &self.storage.context(), Wanted::Id(id));
         }
         let this = self.clone();
-        self.storage.run(move |backend, cx| Ok(this.look_up(backend, cx, Wanted::Id(id)))).await?
+        self.storage.run_reads(move |backend, cx| Ok(this.look_up(backend, cx, Wanted::Id(id)))).await?
     }
 
     /// The client with this access key. Nobody has an empty key or the marker of revoked clients.
@@ -35,7 +35,7 @@ impl Clients {
             return self.look_up(self.storage.backend(), &self.storage.context(), Wanted::AccessKey(key));
         }
         let (this, key) = (self.clone(), key.to_owned());
-        self.storage.run(move |backend, cx| Ok(this.look_up(backend, cx, Wanted::AccessKey(&key)))).await?
+        self.storage.run_reads(move |backend, cx| Ok(this.look_up(backend, cx, Wanted::AccessKey(&key)))).await?
     }
 
     /// The clients with this name, in the order of their ids, revoked ones left out.
@@ -57,7 +57,7 @@ impl Clients {
     /// The backend's.
     pub async fn count(&self) -> Result<u64> {
         let query = Query::all(self.id);
-        Ok(self.storage.run(move |backend, cx| backend.count(cx, &query)).await?)
+        Ok(self.storage.run_reads(move |backend, cx| backend.count(cx, &query)).await?)
     }
 
     /// How many clients are not revoked, those without an access key included.
@@ -75,7 +75,7 @@ impl Clients {
     /// The backend's.
     pub async fn count_revoked(&self) -> Result<u64> {
         let query = Query::all(self.id).filter(Condition::new(at::API_KEY, Op::Eq, REVOKED));
-        Ok(self.storage.run(move |backend, cx| backend.count(cx, &query)).await?)
+        Ok(self.storage.run_reads(move |backend, cx| backend.count(cx, &query)).await?)
     }
 
     fn look_up(&self, backend: &dyn Backend, cx: &Context<'_>, wanted: Wanted<'_>) -> Result<Option<Arc<Client>>> {
@@ -94,6 +94,16 @@ impl Clients {
         };
         let Some(row) = row else { return Ok(None) };
         let client = Arc::new(Client::from_row(&self.collection, &row)?);
+        // Whoever is let in by this record must be who asked.
+        let is_wanted = match wanted {
+            Wanted::Id(id) => client.id == id,
+            Wanted::AccessKey(key) => client.api_key == key,
+        };
+        if !is_wanted {
+            let message =
+                format!("the backend answered with client {}, which is not the one asked for; tell its vendor", client.id);
+            return Err(Error::corrupt(message).into());
+        }
         if let Some((cache, token)) = token {
             cache.keep(token, &client, wanted);
         }

@@ -62,7 +62,7 @@ fn an_absolute_path_that_leads_to_no_plugin_says_why() {
     operator.configure(&json!({"database": {"module": file}}));
     refused(&operator, "not-a-library", &[text(&file), "expected a shared library, found a text file"]);
     operator.configure(&json!({"database": {"module": operator.home()}}));
-    refused(&operator, "not-a-library", &["no regular file"]);
+    refused(&operator, "not-a-library", &["found a folder"]);
     operator.configure(&json!({"database": {"module": "./x.so"}}));
     refused(&operator, "not-found", &["\"./x.so\""]);
 }

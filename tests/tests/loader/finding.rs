@@ -78,7 +78,7 @@ fn a_refused_file_that_claims_the_name_is_not_passed_over_for_a_later_one() {
     older.write("a.so", &patched("ledger", r#""abi":"1."#, r#""abi":"2."#));
     let writable = Folder::new().with("ledger", "a.so");
     set_mode(&writable.path().join("a.so"), 0o777);
-    let mut bytes = fs::read(build::fixture("ledger")).expect("the library");
+    let mut bytes = library("ledger");
     bytes[18..20].copy_from_slice(&183_u16.to_le_bytes()); // e_machine: AArch64
     let foreign = Folder::new();
     foreign.write("a.so", &bytes);

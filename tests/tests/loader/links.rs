@@ -11,21 +11,11 @@ const DT_NEEDED: u64 = 1;
 const DT_RPATH: u64 = 15;
 const DT_RUNPATH: u64 = 29;
 
-fn number(bytes: &[u8], at: usize, length: usize) -> usize {
-    bytes[at..at + length].iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte))
-}
-
-/// Where the program headers of this kind are in a 64-bit library.
-fn headers(bytes: &[u8], kind: u32) -> Vec<usize> {
-    let (first, count) = (number(bytes, 32, 8), number(bytes, 56, 2));
-    (0..count).map(|n| first + n * 56).filter(|at| number(bytes, *at, 4) == kind as usize).collect()
-}
-
 /// Gives the last library that is needed another role.
 fn with_role(mut bytes: Vec<u8>, role: u64) -> Vec<u8> {
-    let dynamic = number(&bytes, headers(&bytes, PT_DYNAMIC)[0] + 8, 8);
-    let entries = (0..).map(|n| dynamic + n * 16).take_while(|at| number(&bytes, *at, 8) != 0);
-    let needed = entries.filter(|at| number(&bytes, *at, 8) as u64 == DT_NEEDED).last().expect("a library is needed");
+    let dynamic = elf::number(&bytes, elf::segments(&bytes, PT_DYNAMIC)[0] + 8, 8);
+    let entries = (0..).map(|n| dynamic + n * 16).take_while(|at| elf::number(&bytes, *at, 8) != 0);
+    let needed = entries.filter(|at| elf::number(&bytes, *at, 8) as u64 == DT_NEEDED).last().expect("a library is needed");
     bytes[needed..needed + 8].copy_from_slice(&role.to_le_bytes());
     bytes
 }
@@ -47,7 +37,7 @@ fn a_library_named_by_a_relative_path_is_refused() {
 
 #[test]
 fn a_run_path_that_is_relative_is_refused() {
-    let ledger = fs::read(build::fixture("ledger")).expect("the library");
+    let ledger = library("ledger");
     for role in [DT_RPATH, DT_RUNPATH] {
         assert_eq!(verdict(&with_role(ledger.clone(), role)).code(), "run-path");
     }
@@ -55,13 +45,13 @@ fn a_run_path_that_is_relative_is_refused() {
 
 #[test]
 fn headers_that_do_not_fit_together_are_refused() {
-    let ledger = fs::read(build::fixture("ledger")).expect("the library");
+    let ledger = library("ledger");
     let with = |at: usize, value: u64| {
         let mut bytes = ledger.clone();
         bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
         verdict(&bytes).code()
     };
-    let (load, dynamic) = (headers(&ledger, PT_LOAD)[0], headers(&ledger, PT_DYNAMIC)[0]);
+    let (load, dynamic) = (elf::segments(&ledger, PT_LOAD)[0], elf::segments(&ledger, PT_DYNAMIC)[0]);
     assert_eq!(with(load + 40, 1), "malformed", "p_memsz");
     assert_eq!(with(load + 16, u64::MAX - 0xfff), "malformed", "p_vaddr");
     assert_eq!(with(load + 8, u64::MAX - 0xfff), "truncated", "p_offset");
@@ -72,9 +62,9 @@ fn headers_that_do_not_fit_together_are_refused() {
 /// Of a table that is named twice, one place is wrong.
 #[test]
 fn a_dynamic_section_that_the_section_headers_contradict_is_refused() {
-    let ledger = fs::read(build::fixture("ledger")).expect("the library");
-    let dynamic = number(&ledger, headers(&ledger, PT_DYNAMIC)[0] + 8, 8);
-    let entry = |tag: usize| (0..).map(|n| dynamic + n * 16).find(|at| number(&ledger, *at, 8) == tag).expect("the tag");
+    let ledger = library("ledger");
+    let dynamic = elf::number(&ledger, elf::segments(&ledger, PT_DYNAMIC)[0] + 8, 8);
+    let entry = |tag: usize| (0..).map(|n| dynamic + n * 16).find(|at| elf::number(&ledger, *at, 8) == tag).expect("the tag");
     for (tag, name) in
         [(6, "symbols"), (5, "names"), (7, "relocations"), (8, "their size"), (25, "constructors"), (27, "their size")]
     {

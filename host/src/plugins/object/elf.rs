@@ -5,9 +5,9 @@
 
 mod sections;
 
-use object::Endianness;
 use object::elf::{self, DynamicTag};
 use object::read::elf::{Dyn as _, FileHeader, ProgramHeader as _, Rel as _, Rela as _};
+use object::{Endianness, ReadRef};
 
 use super::links::Links;
 use crate::plugins::refusal::Reason;
@@ -29,6 +29,25 @@ pub(super) fn check<H: FileHeader<Endian = Endianness>>(header: &H, bytes: &[u8]
     sections::check(header, endian, bytes, &image, &dynamic)?;
     check_entries::<H>(&dynamic, &image, endian)?;
     dynamic.links(&image)
+}
+
+/// Where a file that starts as an ELF file does has the end of its headers, as far as they say.
+pub(super) fn headers_end<'d, R: ReadRef<'d>>(data: R) -> Option<u64> {
+    fn end<'d, H: FileHeader<Endian = Endianness>, R: ReadRef<'d>>(data: R) -> Option<u64> {
+        let Ok(header) = data.read_at::<H>(0) else { return Some(size_of::<H>() as u64) };
+        let endian = header.endian().ok()?;
+        let table = |start: u64, count: u16, size: u16| start.saturating_add(u64::from(count) * u64::from(size));
+        let segments = table(header.e_phoff(endian).into(), header.e_phnum(endian), header.e_phentsize(endian));
+        Some(segments.max(table(header.e_shoff(endian).into(), header.e_shnum(endian), header.e_shentsize(endian))))
+    }
+    const ORDER: u8 = if cfg!(target_endian = "little") { elf::ELFDATA2LSB.0 } else { elf::ELFDATA2MSB.0 };
+    // Read in another byte order its numbers would be absurd.
+    match data.read_bytes_at(4, 2).ok() {
+        None => Some(6),
+        Some([1, ORDER]) => end::<elf::FileHeader32<Endianness>, R>(data),
+        Some([2, ORDER]) => end::<elf::FileHeader64<Endianness>, R>(data),
+        Some(_) => None,
+    }
 }
 
 /// A part of the file and where it is mapped.
