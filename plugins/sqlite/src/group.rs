@@ -25,6 +25,9 @@ const POLL: Duration = Duration::from_millis(10);
 const UNBROKEN: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(110);
 
+/// Most mutations of a batch that is carried out beside others.
+const BRIEF: usize = 64;
+
 /// The callers of one handle.
 #[derive(Default)]
 pub(crate) struct Group {
@@ -37,6 +40,8 @@ struct Queue {
     led: bool,
     /// Since when each leader had somebody waiting for it.
     unbroken: Option<Instant>,
+    /// Until when other programs may have the file.
+    free_until: Option<Instant>,
     waiting: VecDeque<Arc<Member>>,
 }
 
@@ -55,7 +60,7 @@ enum Phase {
     Waiting,
     /// Taken out of it to lead, maybe after a pause.
     Leads {
-        after_pause: bool,
+        not_before: Option<Instant>,
     },
     /// Taken out of it by a leader, who will answer.
     Taken,
@@ -101,6 +106,11 @@ impl Member {
         &self.mutations
     }
 
+    /// Whether it is over in less than about a millisecond.
+    fn is_brief(&self) -> bool {
+        self.mutations.len() <= BRIEF && !self.mutations.iter().any(|m| matches!(m, Mutation::DeleteWhere { .. }))
+    }
+
     /// Since when its caller waits.
     pub(crate) const fn since(&self) -> Instant {
         self.since
@@ -132,7 +142,7 @@ impl Group {
     pub(crate) fn join(&self, cx: &Context<'_>, mutations: &[Mutation]) -> Turn<'_> {
         let lead = |queue: &mut Queue| {
             let free = !std::mem::replace(&mut queue.led, true);
-            free.then(|| Turn::Lead(Leader::new(self, false)))
+            free.then(|| Turn::Lead(Leader::new(self, None)))
         };
         if let Some(turn) = lead(&mut self.queue()) {
             return turn;
@@ -153,7 +163,7 @@ impl Group {
         let mut phase = member.phase();
         loop {
             match std::mem::replace(&mut *phase, Phase::Over) {
-                Phase::Leads { after_pause } => return Turn::Lead(Leader::new(self, after_pause)),
+                Phase::Leads { not_before } => return Turn::Lead(Leader::new(self, not_before)),
                 Phase::Answered(Ok(result)) => return Turn::Done(result),
                 Phase::Answered(Err(panic)) => {
                     drop(phase);
@@ -206,12 +216,12 @@ pub(crate) struct Leader<'g> {
     group: &'g Group,
     taken: Vec<Arc<Member>>,
     sent: bool,
-    after_pause: bool,
+    not_before: Option<Instant>,
 }
 
 impl<'g> Leader<'g> {
-    const fn new(group: &'g Group, after_pause: bool) -> Self {
-        Self { group, taken: Vec::new(), sent: false, after_pause }
+    const fn new(group: &'g Group, not_before: Option<Instant>) -> Self {
+        Self { group, taken: Vec::new(), sent: false, not_before }
     }
 
     /// Lets other programs have the file for a moment, if it is time for that. To be called before it is locked.
@@ -219,18 +229,18 @@ impl<'g> Leader<'g> {
     /// # Errors
     /// `deadline` if the leader's own time ends.
     pub(crate) fn give_way(&self, cx: &Context<'_>) -> Result<()> {
-        let since = Instant::now();
-        while self.after_pause && since.elapsed() < PAUSE {
+        while self.not_before.is_some_and(|at| Instant::now() < at) {
             cx.check()?;
-            std::thread::sleep(POLL);
+            std::thread::sleep(cx.remaining_or(POLL));
         }
         Ok(())
     }
 
-    /// Takes on the batch of the caller that waits longest.
+    /// Takes on the batch of the caller that waits longest. One that may take long is left to lead the next group, because all
+    /// that were carried out would wait for it.
     pub(crate) fn take(&mut self) -> Option<Arc<Member>> {
         let mut queue = self.group.queue();
-        let member = queue.waiting.pop_front()?;
+        let member = queue.waiting.pop_front_if(|member| member.is_brief())?;
         *member.phase() = Phase::Taken;
         drop(queue);
         self.taken.push(Arc::clone(&member));
@@ -271,11 +281,13 @@ impl Drop for Leader<'_> {
         }
         match queue.waiting.pop_front() {
             Some(next) => {
-                let after_pause = queue.unbroken.get_or_insert_with(Instant::now).elapsed() >= UNBROKEN;
-                if after_pause {
+                let now = Instant::now();
+                if now.duration_since(*queue.unbroken.get_or_insert(now)) >= UNBROKEN {
                     queue.unbroken = None;
+                    queue.free_until = now.checked_add(PAUSE);
                 }
-                next.turn(Phase::Leads { after_pause });
+                // A leader whose time ends in the pause leaves the rest of it to the next one.
+                next.turn(Phase::Leads { not_before: queue.free_until.filter(|at| now < *at) });
             }
             None => {
                 queue.led = false;

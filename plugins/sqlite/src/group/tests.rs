@@ -160,12 +160,29 @@ fn after_a_long_time_without_a_gap_a_leader_gives_way() {
     let cx = Context::unbounded();
     std::thread::scope(|scope| {
         let leader = leads(group.join(&cx, &batch()));
-        assert!(!leader.after_pause);
-        let next = scope.spawn(|| leads(group.join(&cx, &batch())).after_pause);
+        assert!(leader.not_before.is_none());
+        let next = scope.spawn(|| leads(group.join(&cx, &batch())).not_before);
         until_waiting(&group, 1);
         group.queue().unbroken = Instant::now().checked_sub(UNBROKEN);
         drop(leader);
-        assert!(next.join().expect("no panic"));
+        assert!(next.join().expect("no panic").is_some());
     });
     assert!(group.queue().unbroken.is_none(), "nobody waits any more");
+}
+
+#[test]
+fn a_batch_that_may_take_long_is_left_to_lead_itself() {
+    let group = Group::default();
+    let cx = Context::unbounded();
+    let long = [Mutation::DeleteWhere { query: hivemind_abi::model::Query::all(CollectionId(0)) }];
+    std::thread::scope(|scope| {
+        let mut leader = leads(group.join(&cx, &batch()));
+        let heavy = scope.spawn(|| drop(leads(group.join(&cx, &long))));
+        until_waiting(&group, 1);
+        assert!(leader.take().is_none());
+        drop(leader);
+        heavy.join().expect("it leads");
+    });
+    let many: Vec<Mutation> = (0..=BRIEF).flat_map(|_| batch()).collect();
+    assert!(!Member::new(&cx, &many).is_brief() && Member::new(&cx, &many[1..]).is_brief());
 }
