@@ -7,6 +7,7 @@ pub mod build;
 pub mod program;
 pub mod python;
 pub mod subject;
+pub mod together;
 
 use std::path::{Path, PathBuf};
 
