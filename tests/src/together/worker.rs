@@ -7,11 +7,16 @@
 //! - `rekey`: client `id` gets the access key `key`
 //! - `revoke`: client `id`
 //! - `look`: client `id`, or the one with the access key `key`, through the cache → the client or null
+//! - `watch`: client `id` is looked up over and over, by another thread, until `unwatch` → how often; it fails if `member` of its
+//!   metadata, a number, ever went back
 //! - `beside`, `same_rows`: a run, see there → counts
 
 use std::io::{BufRead as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use hivemind_model::{Change, Key, Mutation};
 use hivemind_store::clients::{MetadataChange, NewClient};
@@ -38,9 +43,10 @@ pub fn open(plugins: &Path, module: &str, data: &Path) -> Result<Clients, String
 /// If the store does not open, or nobody listens.
 pub fn serve(plugins: &Path, module: &str, data: &Path) {
     let clients = open(plugins, module, data).unwrap_or_else(|e| panic!("{e}"));
+    let mut watch = None;
     for line in std::io::stdin().lock().lines() {
         let request: Value = serde_json::from_str(&line.expect("a line")).expect("JSON");
-        let answer = match answer(&clients, &request) {
+        let answer = match answer(&clients, &mut watch, &request) {
             Ok(value) => json!({ "ok": value }),
             Err(error) => json!({ "error": error }),
         };
@@ -49,7 +55,7 @@ pub fn serve(plugins: &Path, module: &str, data: &Path) {
     }
 }
 
-fn answer(clients: &Clients, request: &Value) -> Result<Value, String> {
+fn answer(clients: &Clients, watch: &mut Option<Watch>, request: &Value) -> Result<Value, String> {
     let said = |e: hivemind_store::Error| e.to_string();
     let text = |name: &str| request[name].as_str().unwrap_or_default();
     match text("op") {
@@ -64,9 +70,47 @@ fn answer(clients: &Clients, request: &Value) -> Result<Value, String> {
             };
             Ok(found.map_err(said)?.map_or(Value::Null, |client| as_json(&client)))
         }
+        "watch" => {
+            *watch = Some(Watch::start(clients.clone(), request["id"].as_i64().ok_or("which client?")?, text("member")));
+            Ok(Value::Null)
+        }
+        "unwatch" => watch.take().ok_or("nothing is watched")?.stop(),
         "beside" => beside::run(clients, &beside::Part::read(request)?),
         "same_rows" => same_rows::run(clients, &same_rows::Part::read(request)?),
         other => Err(format!("there is no op {other:?}")),
+    }
+}
+
+/// A thread that looks one client up over and over.
+struct Watch {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Result<u64, String>>,
+}
+
+impl Watch {
+    fn start(clients: Clients, id: i64, member: &str) -> Self {
+        let (stop, member) = (Arc::new(AtomicBool::new(false)), member.to_owned());
+        let is_over = Arc::clone(&stop);
+        let watch = move || {
+            let (mut last, mut looks) = (0, 0);
+            while !is_over.load(Ordering::Relaxed) {
+                let client = block_on(clients.by_id(id)).map_err(|e| e.to_string())?.ok_or("it is gone")?;
+                let now: u64 = client.metadata.member(&member).and_then(|n| n.parse().ok()).unwrap_or(0);
+                if now < last {
+                    return Err(format!("client {id}: {member} went back from {last} to {now}"));
+                }
+                (last, looks) = (now, looks + 1);
+                // The others need the processor too.
+                std::thread::sleep(Duration::from_micros(20));
+            }
+            Ok(looks)
+        };
+        Self { stop, thread: std::thread::spawn(watch) }
+    }
+
+    fn stop(self) -> Result<Value, String> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().map_err(|_| "the watching thread panicked".to_owned())?.map(|looks| json!(looks))
     }
 }
 

@@ -114,7 +114,7 @@ fn python_works(peer: &mut Peer, logs: &Path, by: &str, own: &[i64], time: Durat
         let at = number % own.len();
         let id = own[at];
         let said = |error| format!("at {} {by}, client {id}: {error}", now());
-        if number % 50 == 49 && own.len() > 3 {
+        if number % 8 == 7 && own.len() > 3 {
             peer.try_ask(&json!({"op": "revoke", "id": id})).map_err(said)?;
             log.note(id, Change::Revoked);
             own.remove(at);
