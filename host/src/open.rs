@@ -4,7 +4,7 @@ use hivemind_store::{Options, Storage};
 
 use crate::cli::Global;
 use crate::config::Config;
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::plugins::lock::{self, Lock};
 use crate::plugins::{Loader, Plugin, SearchPath};
 
@@ -44,7 +44,14 @@ impl Opener for FromPlugins {
         let plugin = loader.resolve(&database.module)?;
         let module = plugin.manifest.module.clone();
         let settings = config.settings(&database, &module)?;
-        let opened = loader.open_checked(plugin, &settings.settings)?;
+        let opened = loader.open_checked(plugin, &settings.settings).map_err(|error| {
+            let mut failure = Failure::from(error);
+            if failure.exit == Exit::Config {
+                failure.message = format!("{}, block {module}: {}", config.path().display(), failure.message);
+                failure.help.get_or_insert_with(|| "correct this setting; the file was left as it is".to_owned());
+            }
+            failure
+        })?;
         Ok(Opened { storage: Storage::new(opened.backend, Options::default()), module, plugin: Some(opened.plugin) })
     }
 }
