@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 
 use hivemind_abi::model::json::Member;
 use hivemind_abi::model::table::{Record, Table};
 use hivemind_abi::model::{Code, Collection, CollectionId, Error, Key, Result, Value};
 
+use crate::cipher::Coding;
 use crate::document::Document;
 use crate::entry::{self, Reading};
 use crate::place::Files;
@@ -32,14 +34,18 @@ pub(crate) struct Loaded {
     claims: Vec<Key>,
     strays: Vec<String>,
     seen: Seen,
+    coding: Coding,
+    // The file as it is, where that is not the text itself.
+    stored: Vec<u8>,
     // Whether there was a file: one that was there and is gone is not an empty store.
     existed: bool,
+    must_read: bool,
     broken: Option<Error>,
 }
 
 impl Loaded {
     /// A file of which nothing is known yet.
-    pub(crate) fn new(id: CollectionId, collection: Arc<Collection>, files: Files) -> Self {
+    pub(crate) fn new(id: CollectionId, collection: Arc<Collection>, files: Files, coding: Coding) -> Self {
         Self {
             id,
             collection,
@@ -50,9 +56,21 @@ impl Loaded {
             claims: Vec::new(),
             strays: Vec::new(),
             seen: Seen::default(),
+            coding,
+            stored: Vec::new(),
             existed: false,
+            must_read: true,
             broken: None,
         }
+    }
+
+    /// Forgets what the file holds.
+    pub(crate) fn forget(&mut self) {
+        let collection = Arc::clone(&self.collection);
+        let (generation, existed) = (self.generation + 1, self.existed);
+        let new = Self::new(self.id, collection, self.files.clone(), self.coding.clone());
+        // Not even the absence of a file is known.
+        *self = Self { generation, existed, must_read: true, ..new };
     }
 
     /// Where a record stands in the document.
@@ -63,6 +81,16 @@ impl Loaded {
     /// What is in the file and no record of the collection.
     pub(crate) fn strays(&self) -> &[String] {
         &self.strays
+    }
+
+    /// How the file is written.
+    pub(crate) const fn coding(&self) -> &Coding {
+        &self.coding
+    }
+
+    /// What the file held when it was last looked at.
+    fn stored(&self) -> &[u8] {
+        if self.coding.is_encrypted() { &self.stored } else { self.document.source().as_bytes() }
     }
 
     fn gone(&self) -> Error {
@@ -77,7 +105,8 @@ impl Loaded {
     /// `corrupt` while it is the same file that could not be read.
     pub(crate) fn is_current(&self) -> Result<bool> {
         match &self.broken {
-            None => self.seen.is_current(&self.files.data, self.document.source().as_bytes()),
+            _ if self.must_read => Ok(false),
+            None => self.seen.is_current(&self.files.data, self.stored()),
             Some(error) if self.seen.is_settled() && self.seen.looks_current(&self.files.data)? => Err(error.clone()),
             Some(_) => Ok(false),
         }
@@ -85,7 +114,7 @@ impl Loaded {
 
     /// Whether the file has not been touched as far as one look tells.
     pub(crate) fn looks_current(&self) -> Result<bool> {
-        Ok(self.broken.is_none() && self.seen.looks_current(&self.files.data)?)
+        Ok(!self.must_read && self.broken.is_none() && self.seen.looks_current(&self.files.data)?)
     }
 
     /// Reads the file again and brings the table to what it says; returns the keys of what changed, maybe some more.
@@ -100,23 +129,25 @@ impl Loaded {
         }
         self.existed = content.is_some();
         self.generation += 1;
+        self.must_read = false;
         self.seen = seen;
+        let stored = content.as_ref().filter(|_| self.coding.is_encrypted()).cloned().unwrap_or_default();
         let mut next = Next::new(self, table);
         let document = match content {
             None => Ok(Document::default()),
-            Some(content) => Document::parse(content, |at, member| next.take(at, member)),
+            Some(content) => {
+                self.coding.decode(content).and_then(|text| Document::parse(text, |at, member| next.take(at, member)))
+            }
         };
         let found = next.found;
+        self.stored = stored;
         match document {
             Ok(document) => {
                 self.broken = None;
                 Ok(self.become_(document, found, table))
             }
             Err(error) => {
-                let path = self.files.data.display();
-                let advice = "correct it there or put a good copy in its place; until then it is left as it is";
-                let message = format!("{path} cannot be read: {}; {advice}", error.message());
-                let error = Error::corrupt(message).collection(&self.collection.name).place(path.to_string());
+                let error = unreadable(&self.files.data, &error).collection(&self.collection.name);
                 self.broken = Some(error.clone());
                 Err(error)
             }
@@ -149,7 +180,7 @@ impl Loaded {
     }
 
     /// Takes over what was just written: `removed` are positions in the old document, ascending, `added` the new keys in their order.
-    pub(crate) fn adopt(&mut self, document: Document, file: Option<File>, removed: &[usize], added: Vec<Key>) {
+    pub(crate) fn adopt(&mut self, document: Document, stored: Vec<u8>, file: Option<File>, removed: &[usize], added: Vec<Key>) {
         self.generation += 1;
         if !removed.is_empty() {
             self.positions.retain(|_, at| removed.binary_search(at).is_err());
@@ -160,9 +191,21 @@ impl Loaded {
         let first = document.len() - added.len();
         self.positions.extend(added.into_iter().zip(first..));
         self.document = Arc::new(document);
+        self.stored = stored;
         self.existed = true;
         self.seen = Seen::written(file);
     }
+}
+
+/// The error of a file that as a whole cannot be read: what is wrong with it and what to do.
+pub(crate) fn unreadable(path: &Path, error: &Error) -> Error {
+    let advice = if error.code() == Code::Denied {
+        "set `password` to the one it was written with, or put a good copy in its place; until then it is left as it is"
+    } else {
+        "correct it there or put a good copy in its place; until then it is left as it is"
+    };
+    let message = format!("{} cannot be read: {}; {advice}", path.display(), error.message());
+    Error::new(error.code(), false, message).place(path.display().to_string())
 }
 
 /// What a new content holds.
