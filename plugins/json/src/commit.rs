@@ -219,6 +219,26 @@ mod tests {
     }
 
     #[test]
+    fn our_own_commit_leaves_nothing_to_look_at_and_nothing_to_read() {
+        let cx = Context::unbounded();
+        let [one, _] = collections();
+        let folder = tempfile::tempdir().expect("a folder");
+        let (store, ids) = handle(folder.path());
+        for n in 0..5 {
+            store.apply(&cx, &[Mutation::Put { collection: ids[0], row: row(&one, 1, n) }]).expect("stored");
+            let generation = {
+                let state = store.to_change();
+                let file = state.file(ids[0]).expect("a file");
+                // Watched, it is current only if no event is left.
+                assert!(file.means() == "stat" || file.is_current().expect("a look"));
+                file.generation
+            };
+            assert_eq!(store.get(&cx, ids[0], Key::Int(1).as_ref()), Ok(Some(row(&one, 1, n))));
+            assert_eq!(store.to_change().file(ids[0]).expect("a file").generation, generation);
+        }
+    }
+
+    #[test]
     fn after_a_panic_in_a_commit_memory_is_what_the_file_says() {
         let cx = Context::unbounded();
         let [one, _] = collections();

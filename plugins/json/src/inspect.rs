@@ -31,6 +31,7 @@ pub(crate) fn stats(place: &Place, state: &mut State) -> Result<Report> {
         report = report
             .with("schema_version", Version::read(&file.files.sentinel)?.number())
             .with("records", number(state.tables.get(id)?.len()))
+            .with("change_detection", file.means())
             .with("file_bytes", number(file.document.source().len()));
     }
     Ok(report.with("lock", place.lock.display().to_string()).with("acknowledged_write", ACKNOWLEDGED))

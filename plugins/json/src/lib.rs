@@ -27,6 +27,7 @@ mod replace;
 mod seen;
 mod sentinel;
 mod state;
+mod watch;
 
 /// The name in `database.module`.
 pub const MODULE: &str = "hivemind-json-db-plugin";

@@ -107,14 +107,32 @@ impl Loaded {
         match &self.broken {
             _ if self.must_read => Ok(false),
             None => self.seen.is_current(&self.files.data, self.stored()),
+            Some(error) if self.seen.is_quiet() => Err(error.clone()),
             Some(error) if self.seen.is_settled() && self.seen.looks_current(&self.files.data)? => Err(error.clone()),
             Some(_) => Ok(false),
         }
     }
 
-    /// Whether the file has not been touched as far as one look tells.
-    pub(crate) fn looks_current(&self) -> Result<bool> {
-        Ok(!self.must_read && self.broken.is_none() && self.seen.looks_current(&self.files.data)?)
+    /// The same, for sure; false if it has to be read again.
+    ///
+    /// # Errors
+    /// `corrupt` while it is the same file that could not be read.
+    pub(crate) fn is_still_current(&mut self) -> Result<bool> {
+        if self.must_read || self.broken.is_some() {
+            return self.is_current();
+        }
+        let stored = if self.coding.is_encrypted() { &self.stored } else { self.document.source().as_bytes() };
+        self.seen.is_still_current(&self.files.data, stored)
+    }
+
+    /// How changes of the file are noticed.
+    pub(crate) const fn means(&self) -> &'static str {
+        self.seen.means()
+    }
+
+    /// Notes which file is about to become this one.
+    pub(crate) fn expect(&mut self, file: &File) {
+        self.seen.expect(file);
     }
 
     /// Reads the file again and brings the table to what it says; returns the keys of what changed, maybe some more.
@@ -123,14 +141,15 @@ impl Loaded {
     /// `corrupt` if the file as a whole cannot be read, `unavailable` if it is gone; the table stays as it was, and is not to be
     /// answered from.
     pub(crate) fn reload(&mut self, table: &mut Table) -> Result<Vec<Key>> {
-        let (content, seen) = Seen::read(&self.files.data)?;
+        let content = self.seen.reread(&self.files.data)?;
+        // Until all of it is taken over, what is in memory is of no known file.
+        self.must_read = true;
         if content.is_none() && self.existed {
             return Err(self.gone());
         }
         self.existed = content.is_some();
         self.generation += 1;
         self.must_read = false;
-        self.seen = seen;
         let stored = content.as_ref().filter(|_| self.coding.is_encrypted()).cloned().unwrap_or_default();
         let mut next = Next::new(self, table);
         let document = match content {
@@ -193,7 +212,7 @@ impl Loaded {
         self.document = Arc::new(document);
         self.stored = stored;
         self.existed = true;
-        self.seen = Seen::written(file);
+        self.seen.written(&self.files.data, file);
     }
 }
 

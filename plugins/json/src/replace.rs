@@ -87,6 +87,11 @@ impl Staged {
         Ok(self.file.take())
     }
 
+    /// The new content, open.
+    pub(crate) const fn file(&self) -> Option<&File> {
+        self.file.as_ref()
+    }
+
     /// The folder to sync after the commit.
     pub(crate) fn folder(&self) -> PathBuf {
         self.target.parent().map_or_else(PathBuf::new, Path::to_owned)

@@ -50,7 +50,9 @@ impl State {
     /// # Errors
     /// `corrupt` if the file cannot be read.
     pub(crate) fn refresh(&mut self, id: CollectionId) -> Result<()> {
-        if self.file(id)?.is_current()? { Ok(()) } else { self.reload(id) }
+        self.file(id)?;
+        let current = self.files.get_mut(&id).map_or(Ok(false), Loaded::is_still_current)?;
+        if current { Ok(()) } else { self.reload(id) }
     }
 
     /// Reads a collection's file again, come what may.
@@ -136,10 +138,10 @@ impl State {
     ///
     /// # Errors
     /// `io` if that cannot be told.
-    pub(crate) fn still_fits(&self, written: &[Written]) -> Result<bool> {
+    pub(crate) fn still_fits(&mut self, written: &[Written]) -> Result<bool> {
         for one in written {
-            let file = self.file(one.id)?;
-            if file.generation != one.generation || !file.looks_current()? {
+            let Some(file) = self.files.get_mut(&one.id) else { return Ok(false) };
+            if file.generation != one.generation || !file.is_still_current()? {
                 return Ok(false);
             }
         }
@@ -153,6 +155,10 @@ impl State {
     pub(crate) fn switch(&mut self, written: Written) -> Result<()> {
         let Written { id, staged, document, stored, rows, removed, added, .. } = written;
         let table = self.tables.get_mut(id)?;
+        let file = self.files.get_mut(&id);
+        if let (Some(file), Some(new)) = (file, staged.file()) {
+            file.expect(new);
+        }
         let renamed = staged.commit()?;
         let keys: Vec<_> = rows.iter().map(|(key, _)| (id, key.clone())).collect();
         for (key, row) in rows {
