@@ -48,15 +48,20 @@ impl Coding {
         self.0.is_some()
     }
 
-    /// What a file with this text holds.
+    /// What a file with this text, given in pieces, holds; `None`: just that.
     ///
     /// # Errors
     /// See [`Cipher::seal`].
-    pub(crate) fn encode<'t>(&self, text: &'t str) -> Result<Cow<'t, [u8]>> {
-        match &self.0 {
-            None => Ok(Cow::Borrowed(text.as_bytes())),
-            Some(cipher) => cipher.seal(text).map(Cow::Owned),
-        }
+    pub(crate) fn encode(&self, text: &[&str]) -> Result<Option<Vec<u8>>> {
+        self.0.as_ref().map(|cipher| cipher.seal(text)).transpose()
+    }
+
+    /// The same as one.
+    ///
+    /// # Errors
+    /// See [`Cipher::seal`].
+    pub(crate) fn encoded<'t>(&self, text: &'t str) -> Result<Cow<'t, [u8]>> {
+        Ok(self.encode(&[text])?.map_or(Cow::Borrowed(text.as_bytes()), Cow::Owned))
     }
 
     /// The text of a file, not yet known to be one.
@@ -110,14 +115,17 @@ impl Cipher {
         made.map(Self).map_err(|_| Error::invalid("password: no key can be made of it"))
     }
 
-    /// A file with this text in it, laid out as Python does it.
+    /// A file with the text of these pieces in it, laid out as Python does it.
     ///
     /// # Errors
     /// `io` if the system gives no random number.
-    pub(crate) fn seal(&self, text: &str) -> Result<Vec<u8>> {
+    pub(crate) fn seal(&self, text: &[&str]) -> Result<Vec<u8>> {
         // The fastest level: it makes files a third larger than Python's and is five times as fast.
-        let mut zlib = ZlibEncoder::new(Vec::with_capacity(text.len() / 4 + 64), Compression::fast());
-        write_ascii(text, &mut zlib)?;
+        let mut zlib = ZlibEncoder::new(
+            Vec::with_capacity(text.iter().map(|piece| piece.len()).sum::<usize>() / 4 + 64),
+            Compression::fast(),
+        );
+        text.iter().try_for_each(|piece| write_ascii(piece, &mut zlib))?;
         let mut data = zlib.finish()?;
         let mut nonce = [0; NONCE];
         getrandom::fill(&mut nonce).map_err(|e| Error::io(format!("the system gave no random number: {e}")))?;
@@ -294,7 +302,7 @@ mod tests {
     fn every_password_that_python_takes_opens_what_it_sealed_and_no_other_does() {
         for password in [PASSWORD, "8lettersüüüüüüüü", "üüüüüüüüüüüüüüüü", "🐝🐝üü123456789012"] {
             let Ok(cipher) = Cipher::new(password) else { panic!("{password}: {}", password.len()) };
-            let sealed = cipher.seal("{\"ü\": \"🐝\"}").expect("sealed");
+            let sealed = cipher.seal(&["{\"ü\": ", "\"🐝\"}"]).expect("sealed");
             assert_eq!(cipher.open(&sealed).expect("opened"), b"{\"\\u00fc\": \"\\ud83d\\udc1d\"}");
             assert_eq!(Cipher::new("another password").expect("a key").open(&sealed).expect_err("another").code(), Code::Denied);
             assert!(!format!("{cipher:?}").contains(password));
@@ -315,7 +323,7 @@ mod tests {
 
     #[test]
     fn each_writing_has_a_nonce_of_its_own_and_pythons_layout() {
-        let sealed = |_| String::from_utf8(cipher(PASSWORD).seal("{}").expect("sealed")).expect("ASCII");
+        let sealed = |_| String::from_utf8(cipher(PASSWORD).seal(&["{}"]).expect("sealed")).expect("ASCII");
         let [a, b] = [0, 1].map(sealed);
         let nonce = |text: &str| json::parse(text).expect("JSON").member("nonce").expect("a nonce").raw.to_owned();
         assert_ne!(nonce(&a), nonce(&b));
@@ -326,7 +334,7 @@ mod tests {
 
     #[test]
     fn whatever_is_changed_in_a_file_is_noticed() {
-        let sealed = cipher(PASSWORD).seal("{\"1\": {\"client_id\": 1}}").expect("sealed");
+        let sealed = cipher(PASSWORD).seal(&["{\"1\": {\"client_id\": 1}}"]).expect("sealed");
         for at in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[at] = if changed[at] == b'0' { b'1' } else { b'0' };

@@ -42,7 +42,7 @@ pub(crate) struct Change {
 
 /// Writes the journal, to last.
 pub(crate) fn write(place: &Place, changes: &[Changes]) -> Result<()> {
-    replace(&place.journal, &place.coding.encode(&encode(changes))?)
+    replace(&place.journal, &place.coding.encoded(&encode(changes))?)
 }
 
 /// Removes the journal, to last.
@@ -153,7 +153,7 @@ fn redo(place: &Place, path: &Path, records: &[Change], warn: &mut impl FnMut(&s
         }
     }
     drop(positions);
-    if edits.is_empty() { Ok(()) } else { replace(path, &place.coding.encode(document.edited(&edits).source())?) }
+    if edits.is_empty() { Ok(()) } else { replace(path, &place.coding.encoded(document.edited(&edits).source())?) }
 }
 
 /// Whether two texts say the same, however another program laid them out.
@@ -327,7 +327,7 @@ mod tests {
         let place = place(folder.path(), "sixteen letters!");
         let (file, read) = (folder.path().join("a.ejson"), |path: &Path| fs::read(path).expect("read"));
         let text = "{\"1\": {\"x\": \"secret before\"}}";
-        fs::write(&file, place.coding.encode(text).expect("sealed")).expect("written");
+        fs::write(&file, place.coding.encoded(text).expect("sealed")).expect("written");
         let change = |before: &str, after: &str| Change {
             name: "\"1\"".to_owned(),
             before: Some(format!("{{\"x\": \"{before}\"}}")),

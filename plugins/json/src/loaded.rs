@@ -6,12 +6,13 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use hivemind_abi::model::json::Member;
+use hivemind_abi::model::json::{self, Json, Member, Text};
 use hivemind_abi::model::table::{Record, Table};
 use hivemind_abi::model::{Code, Collection, CollectionId, Error, Key, Result, Value};
 
 use crate::cipher::Coding;
-use crate::document::Document;
+use crate::document::layout::{self, Compared};
+use crate::document::{Document, Edits};
 use crate::entry::{self, Reading};
 use crate::place::Files;
 use crate::seen::Seen;
@@ -151,17 +152,21 @@ impl Loaded {
         self.generation += 1;
         self.must_read = false;
         let stored = content.as_ref().filter(|_| self.coding.is_encrypted()).cloned().unwrap_or_default();
-        let mut next = Next::new(self, table);
-        let document = match content {
-            None => Ok(Document::default()),
-            Some(content) => {
-                self.coding.decode(content).and_then(|text| Document::parse(text, |at, member| next.take(at, member)))
-            }
+        let content = content.map(|content| self.coding.decode(content)).transpose();
+        let read = match content {
+            Ok(None) => Ok((Document::default(), Found::default())),
+            Ok(Some(text)) => match self.compared(text, table) {
+                Ok(known) => Ok(known),
+                Err(text) => {
+                    let mut next = Next::new(self, table);
+                    Document::parse(text, |at, member| next.take(at, member)).map(|document| (document, next.found))
+                }
+            },
+            Err(error) => Err(error),
         };
-        let found = next.found;
         self.stored = stored;
-        match document {
-            Ok(document) => {
+        match read {
+            Ok((document, found)) => {
                 self.broken = None;
                 Ok(self.become_(document, found, table))
             }
@@ -171,6 +176,47 @@ impl Loaded {
                 Err(error)
             }
         }
+    }
+
+    /// The same as parsing gives, at the price of comparing: if every known record could be read and stands under its own name.
+    ///
+    /// # Errors
+    /// The text itself, for it to be parsed.
+    fn compared(&self, text: Vec<u8>, table: &Table) -> Result<(Document, Found), Vec<u8>> {
+        let is_simple = self.strays.is_empty() && self.claims.is_empty() && table.unreadable() == 0;
+        if !is_simple || self.positions.len() != self.document.len() || table.len() != self.document.len() {
+            return Err(text);
+        }
+        let position = |name: &str| self.position(&self.named(name)?);
+        let Compared { document, fresh } = layout::compare(&self.document, text, position)?;
+        match self.found_in(&document, fresh, table) {
+            Some(found) => Ok((document, found)),
+            None => Err(document.into_content()),
+        }
+    }
+
+    /// The key that a name stands for, if it is written so.
+    fn named(&self, name: &str) -> Option<Key> {
+        entry::key_named(&self.collection, Text { raw: name }).filter(|(_, exact)| *exact).map(|(key, _)| key)
+    }
+
+    fn found_in(&self, document: &Document, fresh: Vec<usize>, table: &Table) -> Option<Found> {
+        let mut next = Next::new(self, table);
+        next.found.positions.reserve(document.len());
+        let mut fresh = fresh.into_iter().peekable();
+        for at in 0..document.len() {
+            if fresh.next_if_eq(&at).is_none() {
+                next.place(self.named(document.name(at))?, at, None);
+                continue;
+            }
+            let whole = format!("{{\"{}\": {}}}", document.name(at), document.value(at));
+            let parsed = json::parse(&whole).ok()?;
+            let Json::Object(members) = &parsed else { return None };
+            next.take(at, members.first()?);
+        }
+        let found = next.found;
+        // A name that is there twice, or is no key: the parser knows what to do.
+        (found.positions.len() == document.len()).then_some(found)
     }
 
     fn become_(&mut self, document: Document, found: Found, table: &mut Table) -> Vec<Key> {
@@ -199,7 +245,7 @@ impl Loaded {
     }
 
     /// Takes over what was just written: `removed` are positions in the old document, ascending, `added` the new keys in their order.
-    pub(crate) fn adopt(&mut self, document: Document, stored: Vec<u8>, file: Option<File>, removed: &[usize], added: Vec<Key>) {
+    pub(crate) fn adopt(&mut self, new: New, file: Option<File>, removed: &[usize], added: Vec<Key>) {
         self.generation += 1;
         if !removed.is_empty() {
             self.positions.retain(|_, at| removed.binary_search(at).is_err());
@@ -207,10 +253,13 @@ impl Loaded {
                 *at -= removed.partition_point(|r| r < at);
             }
         }
-        let first = document.len() - added.len();
+        match new.text {
+            NewText::Edits(edits) => Arc::make_mut(&mut self.document).edit(&edits),
+            NewText::Whole(document) => self.document = Arc::new(document),
+        }
+        self.stored = new.stored;
+        let first = self.document.len() - added.len();
         self.positions.extend(added.into_iter().zip(first..));
-        self.document = Arc::new(document);
-        self.stored = stored;
         self.existed = true;
         self.seen.written(&self.files.data, file);
     }
@@ -225,6 +274,24 @@ pub(crate) fn unreadable(path: &Path, error: &Error) -> Error {
     };
     let message = format!("{} cannot be read: {}; {advice}", path.display(), error.message());
     Error::new(error.code(), false, message).place(path.display().to_string())
+}
+
+/// A new content of a file.
+#[derive(Debug)]
+pub(crate) struct New {
+    /// Its text.
+    pub(crate) text: NewText,
+    /// The file as it is, where that is not the text.
+    pub(crate) stored: Vec<u8>,
+}
+
+/// A new text of a file.
+#[derive(Debug)]
+pub(crate) enum NewText {
+    /// The known one with these edits.
+    Edits(Edits),
+    /// Another one.
+    Whole(Document),
 }
 
 /// What a new content holds.

@@ -102,7 +102,7 @@ fn migrate(host: &Host, place: &Place, files: &Files, collection: &Collection) -
         if !edits.is_empty() {
             let (count, path) = (edits.changed.len(), files.data.display());
             host.info(&format!("{path}: {count} records are rewritten for version {version}"));
-            replace(&files.data, &place.coding.encode(document.edited(&edits).source())?)?;
+            replace(&files.data, &place.coding.encoded(document.edited(&edits).source())?)?;
         }
     }
     sentinel::write(&files.sentinel, collection.version)

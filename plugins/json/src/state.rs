@@ -3,7 +3,6 @@
 //! A batch is tried on the tables and taken back at once; only when its files are written and synced, beside the old ones, are they
 //! renamed and the tables changed, both under one short lock. So readers wait for no disk and never see what did not last.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use crate::cipher::Coding;
 use crate::document::{Document, Edits};
 use crate::entry;
 use crate::journal;
-use crate::loaded::Loaded;
+use crate::loaded::{Loaded, New, NewText};
 use crate::replace::{self, Staged, random};
 use crate::sentinel;
 use hivemind_abi::model::history::History;
@@ -153,7 +152,7 @@ impl State {
     /// # Errors
     /// `io` and `denied`: then nothing happened.
     pub(crate) fn switch(&mut self, written: Written) -> Result<()> {
-        let Written { id, staged, document, stored, rows, removed, added, .. } = written;
+        let Written { id, staged, new, rows, removed, added, .. } = written;
         let table = self.tables.get_mut(id)?;
         let file = self.files.get_mut(&id);
         if let (Some(file), Some(new)) = (file, staged.file()) {
@@ -165,7 +164,7 @@ impl State {
             table.replace(&key, row.map(Record::Row));
         }
         if let Some(file) = self.files.get_mut(&id) {
-            file.adopt(document, stored, renamed, &removed, added);
+            file.adopt(new, renamed, &removed, added);
         }
         self.history.record(keys);
         Ok(())
@@ -207,9 +206,7 @@ pub(crate) struct Written {
     id: CollectionId,
     generation: u64,
     staged: Staged,
-    document: Document,
-    // What the file holds, where that is not the text.
-    stored: Vec<u8>,
+    new: New,
     rows: Vec<(Key, Option<Row>)>,
     removed: Vec<usize>,
     added: Vec<Key>,
@@ -264,11 +261,21 @@ impl Part {
             rows.push((key, row));
         }
         removed.sort_unstable();
-        let document = self.document.edited(&edits);
-        let content = self.coding.encode(document.source())?;
-        let staged = replace::stage(&self.path, &content)?;
-        let stored = if let Cow::Owned(content) = content { content } else { Vec::new() };
-        let written = Written { id: self.id, generation: self.generation, staged, document, stored, rows, removed, added };
+        let text = match self.document.pieces(&edits) {
+            Some(_) => NewText::Edits(edits),
+            None => NewText::Whole(self.document.edited(&edits)),
+        };
+        let pieces = match &text {
+            NewText::Edits(edits) => self.document.pieces(edits).unwrap_or_default(),
+            NewText::Whole(document) => vec![document.source()],
+        };
+        let stored = self.coding.encode(&pieces)?;
+        let staged = match &stored {
+            None => replace::stage(&self.path, &pieces)?,
+            Some(content) => replace::stage(&self.path, &[content])?,
+        };
+        let new = New { text, stored: stored.unwrap_or_default() };
+        let written = Written { id: self.id, generation: self.generation, staged, new, rows, removed, added };
         Ok((written, journal::Changes { file: file_name(&self.path), records }))
     }
 }
