@@ -1,6 +1,6 @@
 //! From the command line and `server.json` to an open storage: the one place where configuration, loader and store meet.
 
-use hivemind_store::{Options, Storage};
+use hivemind_store::{Clients, Options, Storage};
 
 use crate::cli::Global;
 use crate::config::Config;
@@ -17,6 +17,23 @@ pub struct Opened {
     pub module: String,
     /// The plugin it lives in; `None` for a storage that a test made.
     pub plugin: Option<Plugin>,
+}
+
+impl Opened {
+    /// Brings the clients of the storage up.
+    ///
+    /// # Errors
+    /// The backend's. What it finds invalid now are its settings: nothing else was asked of it yet.
+    pub fn clients(&self) -> Result<Clients, Failure> {
+        pollster::block_on(Clients::open(&self.storage)).map_err(|error| {
+            let failure = Failure::from(error);
+            if failure.code != "invalid" {
+                return failure;
+            }
+            let help = format!("correct the {} block of server.json", self.module);
+            Failure { exit: Exit::Config, ..failure }.help(help)
+        })
+    }
 }
 
 /// Opens the storage that a command works on. Commands know this and nothing of plugins, so that tests hand them any storage.

@@ -1,6 +1,7 @@
 //! An operator's home as a whole: what is in it, what a command changed there, and running a command that may hang.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -75,18 +76,31 @@ pub(crate) fn run_within(operator: &Operator, words: &[&str], as_owner: bool, lo
     } else {
         operator.command(words)
     };
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    // Files hold whatever it says; a pipe would make it wait.
+    let mut files = [tempfile::tempfile().expect("a file"), tempfile::tempfile().expect("a file")];
+    let [out, err] = files.each_ref().map(|file| Stdio::from(file.try_clone().expect("a file")));
+    let mut child = command.stdout(out).stderr(err).spawn().expect("the program starts");
     let end = Instant::now() + longest;
-    // What it says fits into the pipes; one that says more than that is caught by the same time.
-    while child.try_wait().expect("a child").is_none() {
+    let code = loop {
+        if let Some(status) = child.try_wait().expect("a child") {
+            break status.code().unwrap_or(-1);
+        }
         if Instant::now() > end {
             child.kill().expect("a child");
-            let ended = Ended::from(child.wait_with_output().expect("it ended"));
-            return Ended { code: -1, err: format!("it hung for {longest:?}; {}", ended.err), ..ended };
+            child.wait().expect("a child");
+            break -1;
         }
         std::thread::sleep(Duration::from_millis(2));
+    };
+    let [out, mut err] = files.each_mut().map(|file| {
+        let mut content = Vec::new();
+        file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut content)).expect("what it said");
+        String::from_utf8_lossy(&content).into_owned()
+    });
+    if code == -1 {
+        err += &format!(" (it was killed or hung for {longest:?})");
     }
-    Ended::from(child.wait_with_output().expect("it ended"))
+    Ended { code, out, err }
 }
 
 /// Gives back the rights that a case took away, so that the folder can be removed.
