@@ -72,7 +72,7 @@ impl Context<'_> {
     /// What the loader or the backend said.
     pub fn open(&self, config: Config) -> Result<Session, Failure> {
         let opened = self.opener.open(self.global, &config)?;
-        let clients = pollster::block_on(Clients::open(&opened.storage))?;
+        let clients = opened.clients()?;
         Ok(Session { config, opened, clients })
     }
 

@@ -19,6 +19,10 @@ use hivemind_model::json::without_comments;
 use serde_json::{Map, Value};
 
 use crate::failure::{Exit, Failure};
+use crate::files;
+
+/// What to do about a setting, where nothing better is known.
+const WRONG_SETTING: &str = "correct this setting; the file was left as it is";
 
 /// What is configured.
 #[derive(Clone)]
@@ -57,16 +61,16 @@ impl Config {
     /// A configuration failure naming the file and, if it cannot be parsed, the line.
     pub fn load(named: Option<&Path>, places: &Places) -> Result<Self, Failure> {
         let path = named.map_or_else(|| places.server_json(), Path::to_owned);
-        match std::fs::read_to_string(&path) {
+        match files::read_text(&path) {
             Ok(text) => Self::parse(&text, path, places),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => Self::create(path, places),
             Err(error) => {
                 let failure = Failure::config(format!("cannot read {}: {error}", path.display()));
-                Err(if named.is_some() {
-                    failure.help("correct --config, or leave it out to use the standard file")
+                Err(failure.help(if named.is_some() {
+                    "correct the file or --config, or leave it out to use the standard file"
                 } else {
-                    failure
-                })
+                    "correct the file, its owner and mode; it was left as it is"
+                }))
             }
         }
     }
@@ -94,7 +98,7 @@ impl Config {
         match file.persist_noclobber(&path) {
             Ok(_) => Ok(Self { path, data: places.data.clone(), stored, created: true }),
             Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => {
-                let text = std::fs::read_to_string(&path).map_err(failed)?;
+                let text = files::read_text(&path).map_err(failed)?;
                 Self::parse(&text, path, places)
             }
             Err(error) => Err(failed(error.error)),
@@ -139,6 +143,7 @@ impl Config {
     fn named(&self, mut failure: Failure) -> Failure {
         if failure.exit == Exit::Config {
             failure.message = format!("{}: {}", self.path.display(), failure.message);
+            failure.help.get_or_insert_with(|| WRONG_SETTING.to_owned());
         }
         failure
     }
@@ -148,7 +153,10 @@ impl Config {
     /// # Errors
     /// A configuration failure if it is anything else.
     pub fn plugins_dirs(&self) -> Result<Vec<PathBuf>, Failure> {
-        let wrong = || Failure::config(format!("{}: plugins_dir: expected a path or a list of paths", self.path.display()));
+        let wrong = || {
+            Failure::config(format!("{}: plugins_dir: expected a path or a list of paths", self.path.display()))
+                .help(WRONG_SETTING)
+        };
         let texts: Vec<&str> = match self.stored.get("plugins_dir") {
             None | Some(Value::Null) => Vec::new(),
             Some(Value::String(one)) => vec![one],

@@ -1,14 +1,52 @@
-//! Files that are replaced as a whole or not at all.
+//! Files that an operator writes, read as what they are, and files that are replaced as a whole or not at all.
 
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{Error, Read as _, Result, Write as _};
 use std::path::Path;
+
+/// The largest file of settings that is read, in bytes: a thousand times what anybody has.
+const LARGEST: u64 = 16 << 20;
+
+/// Reads a file of text. Only a regular file of a sensible size is read: a pipe or a device would keep the program waiting, or fill
+/// the memory.
+///
+/// # Errors
+/// What the system said, or what is wrong with the file, and where.
+pub fn read_text(path: &Path) -> Result<String> {
+    let mut options = File::options();
+    options.read(true);
+    // Opening a pipe would wait for somebody to write into it.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+    let file = options.open(path)?;
+    let kind = file.metadata()?;
+    if !kind.is_file() {
+        let found = if kind.is_dir() { "a folder" } else { "a pipe or a device" };
+        return Err(Error::other(format!("expected a regular file, found {found}")));
+    }
+    let mut content = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > LARGEST {
+        return Err(Error::other(format!("expected at most {} MiB, found more", LARGEST >> 20)));
+    }
+    let text = String::from_utf8(content).map_err(|e| {
+        let (valid, _) = e.as_bytes().split_at(e.utf8_error().valid_up_to());
+        let line = valid.iter().filter(|b| **b == b'\n').count() + 1;
+        let column = valid.iter().rev().take_while(|b| **b != b'\n').count() + 1;
+        Error::other(format!("expected UTF-8, found another byte at line {line} column {column}"))
+    })?;
+    if text.starts_with('\u{feff}') {
+        return Err(Error::other("it begins with a byte order mark at line 1 column 1; save it without one"));
+    }
+    Ok(text)
+}
 
 /// Writes a file beside `path`, makes it durable and renames it over `path`. A new file gets `mode`; one that is there keeps its own
 /// mode and owner. What root makes anew belongs to the folder's owner, so that the node, which seldom runs as root, can use it.
 ///
 /// # Errors
 /// What the system said; `path` is as it was then.
-pub fn replace(path: &Path, content: &[u8], mode: u32) -> std::io::Result<()> {
+pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     // Behind a link the file it points to is replaced, not the link.
     let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -22,13 +60,13 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> std::io::Result<()> {
     file.persist(&target).map_err(|e| e.error)?;
     // The rename itself is durable only when the folder is.
     #[cfg(unix)]
-    std::fs::File::open(folder)?.sync_all()?;
+    File::open(folder)?.sync_all()?;
     Ok(())
 }
 
 /// Gives a new file the owner and mode of the one it replaces, before anything is in it.
 #[cfg(unix)]
-fn hand_over(file: &std::fs::File, target: &Path, folder: &Path, mode: u32) -> std::io::Result<()> {
+fn hand_over(file: &File, target: &Path, folder: &Path, mode: u32) -> Result<()> {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 
     let is_root = rustix::process::geteuid().is_root();

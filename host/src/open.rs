@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use hivemind_store::{Options, Storage};
+use hivemind_store::{Clients, Options, Storage};
 
 use crate::cli::Global;
 use crate::config::Config;
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::offload::Threads;
 use crate::plugins::lock::{self, Lock};
 use crate::plugins::{Loader, Plugin, SearchPath};
@@ -20,6 +20,23 @@ pub struct Opened {
     pub module: String,
     /// The plugin it lives in; `None` for a storage that a test made.
     pub plugin: Option<Plugin>,
+}
+
+impl Opened {
+    /// Brings the clients of the storage up.
+    ///
+    /// # Errors
+    /// The backend's. What it finds invalid now are its settings: nothing else was asked of it yet.
+    pub fn clients(&self) -> Result<Clients, Failure> {
+        pollster::block_on(Clients::open(&self.storage)).map_err(|error| {
+            let failure = Failure::from(error);
+            if failure.code != "invalid" {
+                return failure;
+            }
+            let help = format!("correct the {} block of server.json", self.module);
+            Failure { exit: Exit::Config, ..failure }.help(help)
+        })
+    }
 }
 
 /// Opens the storage that a command works on. Commands know this and nothing of plugins, so that tests hand them any storage.
@@ -47,7 +64,14 @@ impl Opener for FromPlugins {
         let plugin = loader.resolve(&database.module)?;
         let module = plugin.manifest.module.clone();
         let settings = config.settings(&database, &module)?;
-        let opened = loader.open_checked(plugin, &settings.settings)?;
+        let opened = loader.open_checked(plugin, &settings.settings).map_err(|error| {
+            let mut failure = Failure::from(error);
+            if failure.exit == Exit::Config {
+                failure.message = format!("{}, block {module}: {}", config.path().display(), failure.message);
+                failure.help.get_or_insert_with(|| "correct this setting; the file was left as it is".to_owned());
+            }
+            failure
+        })?;
         let options = Options { offload: Some(Arc::new(Threads::new())), ..Options::default() };
         Ok(Opened { storage: Storage::new(opened.backend, options), module, plugin: Some(opened.plugin) })
     }

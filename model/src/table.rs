@@ -61,6 +61,12 @@ impl Table {
         self.records.is_empty()
     }
 
+    /// How many of them cannot be read.
+    #[must_use]
+    pub const fn unreadable(&self) -> usize {
+        self.unreadable
+    }
+
     /// The stored records in the order of their keys.
     pub fn records(&self) -> impl Iterator<Item = (&Key, &Record)> {
         self.records.iter()

@@ -8,6 +8,7 @@ pub mod program;
 pub mod python;
 pub mod specimen;
 pub mod subject;
+pub mod together;
 
 use std::path::{Path, PathBuf};
 

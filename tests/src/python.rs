@@ -19,7 +19,7 @@ pub fn venv() -> PathBuf {
     venv
 }
 
-/// A Python process that has a store open; see `tests/python/peer.py` for what it can be asked.
+/// A process that has a store open and answers line by line; see `tests/python/peer.py` for what the Python one can be asked.
 pub struct Peer {
     child: Child,
     input: ChildStdin,
@@ -51,9 +51,19 @@ impl Peer {
     #[must_use]
     pub fn start(home: &Path) -> Self {
         let mut command = Command::new(venv().join("bin/python"));
-        command.arg(root().join("tests/python/peer.py")).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.arg(root().join("tests/python/peer.py")).stderr(Stdio::null());
+        Self::of(command, home)
+    }
+
+    /// Starts any program that answers lines as the Python peer does.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn of(mut command: Command, home: &Path) -> Self {
         isolate(&mut command, home);
-        let mut child = command.spawn().expect("python starts");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the peer starts");
         let input = child.stdin.take().expect("a pipe");
         let output = BufReader::new(child.stdout.take().expect("a pipe"));
         Self { child, input, output }
@@ -67,10 +77,29 @@ impl Peer {
     /// # Panics
     /// If the peer died.
     pub fn try_ask(&mut self, request: &Value) -> Result<Value, String> {
+        self.tell(request);
+        self.answer()
+    }
+
+    /// Asks without waiting; [`Peer::answer`] is to be called before anything else is asked.
+    ///
+    /// # Panics
+    /// If the peer died.
+    pub fn tell(&mut self, request: &Value) {
         writeln!(self.input, "{request}").expect("the peer lives");
+    }
+
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    /// What the peer said.
+    ///
+    /// # Panics
+    /// If the peer died.
+    pub fn answer(&mut self) -> Result<Value, String> {
         let mut line = String::new();
         self.output.read_line(&mut line).expect("the peer answers");
-        let mut answer: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?} to {request}"));
+        let mut answer: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: the peer answered {line:?}"));
         match answer.get("error") {
             Some(error) => Err(error.to_string()),
             None => Ok(answer["ok"].take()),

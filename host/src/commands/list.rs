@@ -42,7 +42,7 @@ pub fn run(args: &Args, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Fai
         let password = client.password.as_deref().map(|p| show::secret(p, args.show_secrets)).unwrap_or_default();
         table.add_row([
             client.id.to_string(),
-            show::text(client.label()).into_owned(),
+            show::name(client.label()),
             show::text(&client.api_key).into_owned(),
             show::text(password).into_owned(),
             if client.is_admin { "yes" } else { "" }.to_owned(),

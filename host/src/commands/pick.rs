@@ -100,7 +100,7 @@ fn chosen(clients: &Clients, cx: &Context<'_>, take_the_only_one: bool) -> Resul
     }
     let mut table = show::table(&["ID", "Name", "Allowed message types"]);
     for client in &live {
-        table.add_row([client.id.to_string(), show::text(client.label()).into_owned(), types(client)]);
+        table.add_row([client.id.to_string(), show::name(client.label()), types(client)]);
     }
     cx.console.note(&table.to_string());
     loop {

@@ -7,6 +7,17 @@ use hivemind_store::Client;
 use crate::config::redact::{self, MASK};
 pub(super) use crate::plain::plain as text;
 
+/// A name in a table. One that no person gave is cut: all rows are as wide as the widest, and a table of megabytes takes minutes.
+pub(super) fn name(stored: &str) -> String {
+    const LONGEST: usize = 200;
+    let mut shown = text(stored).into_owned();
+    if let Some((end, _)) = shown.char_indices().nth(LONGEST) {
+        shown.truncate(end);
+        shown.push('…');
+    }
+    shown
+}
+
 /// A truth value in the Python node's words.
 pub(super) const fn truth(value: bool) -> &'static str {
     if value { "True" } else { "False" }
@@ -58,4 +69,13 @@ fn record_json(client: &Client, show_password: bool, show_metadata: bool) -> Str
     member("metadata", redact::json_text(client.metadata.as_json(), show_metadata));
     out.push('}');
     out
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_name_is_whole_unless_no_person_gave_it() {
+        assert_eq!(super::name("Küche"), "Küche");
+        assert_eq!(super::name(&"ü".repeat(201)), "ü".repeat(200) + "…");
+    }
 }

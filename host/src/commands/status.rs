@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use hivemind_model::{Capability, Report, Value, record};
-use hivemind_store::{Clients, Storage};
+use hivemind_store::Storage;
 use serde_json::json;
 
 use super::{Context, Session, show};
@@ -31,7 +31,7 @@ pub fn run(args: &Args, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Fai
     let opened = cx.opener.open(cx.global, &config)?;
     // Preparing opens the store, and then these files are this program's own.
     let in_use = is_in_use(&opened.storage);
-    let clients = pollster::block_on(Clients::open(&opened.storage))?;
+    let clients = opened.clients()?;
     let session = Session { config, opened, clients };
     let report = pollster::block_on(session.opened.storage.run(|backend, cx| backend.stats(cx)))?;
     let revoked = pollster::block_on(session.clients.count_revoked())?;

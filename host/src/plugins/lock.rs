@@ -100,7 +100,7 @@ impl Lock {
     /// `BadLock` if it is there and cannot be read or understood: what it forbids would be unknown.
     pub fn read(path: &Path) -> Result<Self, Refusal> {
         let bad = |why: String| Reason::BadLock(why).at(path);
-        let text = match std::fs::read_to_string(path) {
+        let text = match crate::files::read_text(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Ok(Self { path: path.to_owned(), content: Content::default() });

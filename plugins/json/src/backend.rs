@@ -3,6 +3,7 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Instant;
 
 use hivemind_abi::Host;
 use hivemind_abi::model::{
@@ -10,8 +11,10 @@ use hivemind_abi::model::{
     Mutation, Page, Query, Report, Resource, Result, Row, Task, Token, ValueRef,
 };
 
+use crate::commit::Answer;
 use crate::config::Config;
-use crate::lock::Lock;
+use crate::line::{Lead, Line, Turn};
+use crate::lock::{Held, Lock};
 use crate::place::Place;
 use crate::replace::{create_folder, failed, resolve};
 use crate::state::State;
@@ -31,6 +34,7 @@ pub fn open(config: &str, host: Host) -> Result<JsonStore> {
     Ok(JsonStore {
         resource: resource(&place)?,
         lock: Lock::new(place.lock.clone(), config.lock_timeout()),
+        line: Line::new(),
         catalog: Catalog::new(),
         state: RwLock::new(State::new()?),
         closed: AtomicBool::new(false),
@@ -54,12 +58,19 @@ fn resource(place: &Place) -> Result<Resource> {
 pub struct JsonStore {
     pub(crate) place: Place,
     pub(crate) lock: Lock,
+    pub(crate) line: Line<Vec<Mutation>, Answer>,
     pub(crate) catalog: Catalog,
     host: Host,
     resource: Resource,
     // Lock before state, always.
     state: RwLock<State>,
     closed: AtomicBool,
+}
+
+/// Nobody else writes while this lives. The lock is let go first, so that the next in line finds it free.
+struct Alone<'s> {
+    _held: Held<'s>,
+    _lead: Lead<'s, Vec<Mutation>, Answer>,
 }
 
 impl JsonStore {
@@ -92,9 +103,25 @@ impl JsonStore {
         ask(&state)
     }
 
+    /// Waits until nobody writes through this handle, and keeps it so.
+    fn lead(&self, cx: &Context<'_>, since: Instant) -> Result<Lead<'_, Vec<Mutation>, Answer>> {
+        match self.line.enter(|| None, || self.lock.check(cx, since))? {
+            Turn::Lead(lead) => Ok(lead),
+            Turn::Carried(_) => Err(Error::io("nobody can carry this out for another one")),
+        }
+    }
+
+    /// Waits until nobody writes at all, and keeps it so.
+    fn alone(&self, cx: &Context<'_>) -> Result<Alone<'_>> {
+        let since = Instant::now();
+        let lead = self.lead(cx, since)?;
+        self.check(cx)?;
+        Ok(Alone { _held: self.lock.take(cx, since)?, _lead: lead })
+    }
+
     /// Finishes what a program that died left half done; only right under the lock.
     pub(crate) fn finish_cut_batch(&self) -> Result<()> {
-        journal::replay(&self.place.journal, |warning| self.host.warn(warning))
+        journal::replay(&self.place, |warning| self.host.warn(warning))
     }
 
     pub(crate) fn warn(&self, message: &str) {
@@ -104,8 +131,9 @@ impl JsonStore {
 
 impl Backend for JsonStore {
     fn capabilities(&self) -> Capabilities {
-        use Capability::{AtomicBatch, ChangeTracking, Durable, InlineReads, MultiProcess, Unique};
-        Capabilities::of(&[Durable, AtomicBatch, Unique, MultiProcess, ChangeTracking, InlineReads])
+        use Capability::{AtomicBatch, ChangeTracking, Durable, Encryption, InlineReads, MultiProcess, Unique};
+        let all = [Durable, AtomicBatch, Unique, MultiProcess, ChangeTracking, InlineReads, Encryption];
+        Capabilities::of(if self.place.coding.is_encrypted() { &all } else { &all[..all.len() - 1] })
     }
 
     fn prepare(&self, cx: &Context<'_>, collections: &[Collection]) -> Result<Vec<CollectionId>> {
@@ -115,7 +143,7 @@ impl Backend for JsonStore {
             return self.catalog.register(collections);
         }
         create_folder(&self.place.folder)?;
-        let _held = self.lock.take(cx)?;
+        let _alone = self.alone(cx)?;
         // What is in the catalog is loaded, always: so the ids are tried out on a copy, and given when nothing can fail any more.
         let trial = Catalog::new();
         let known: Vec<Collection> = self.catalog.iter().map(|(_, known)| known.as_ref().clone()).collect();
@@ -171,7 +199,7 @@ impl Backend for JsonStore {
 
     fn sync(&self, cx: &Context<'_>) -> Result<Report> {
         self.check(cx)?;
-        let _held = self.lock.take(cx)?;
+        let _alone = self.alone(cx)?;
         self.finish_cut_batch()?;
         let mut state = self.to_change();
         for id in state.files.keys().copied().collect::<Vec<_>>() {
@@ -202,8 +230,8 @@ impl Backend for JsonStore {
         if self.closed.load(Ordering::Relaxed) {
             return self.check(cx);
         }
-        // A write that is under way is finished first.
-        let _held = self.lock.wait_for_turn(cx)?;
+        // What is under way is finished first; those who stand in line find the store closed.
+        let _lead = self.lead(cx, Instant::now())?;
         self.closed.store(true, Ordering::Relaxed);
         *self.to_change() = State::new()?;
         Ok(())

@@ -1,15 +1,29 @@
-//! Carrying a batch out: lock, look, try, write, switch.
+//! Carrying batches out: lock, look, try, write, switch, for one caller or for all who came meanwhile.
+//!
+//! What is dear about a commit is the same for one batch and for many: reading what others wrote, one new file, two syncs. So the
+//! first caller takes those along who stand in line behind it. Each batch is all or nothing by itself and sees those before it; no
+//! one is answered, with a conflict neither, before the files of all have their names and last. If that fails, each is done alone.
 
+use std::any::Any;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use hivemind_abi::model::{Applied, CollectionId, Context, Detail, Error, Mutation, Result, Token};
+use hivemind_abi::model::{Applied, Code, Context, Detail, Error, Mutation, Result, Token};
 
 use crate::backend::JsonStore;
-use crate::state::{State, Written};
-use crate::{journal, replace, sentinel};
+use crate::line::Turn;
+use crate::state::{Plan, Written};
+use crate::{journal, replace};
 
 /// How often a batch starts over because someone without the lock keeps changing a file.
 const ATTEMPTS: usize = 8;
+/// Batches in a group: with more, those who wait would wait for too much.
+const GROUP: usize = 256;
+
+/// What one who was carried along gets: a result, or the panic that its batch caused.
+pub(crate) type Answer = Result<Result<Applied>, Box<dyn Any + Send>>;
 
 /// Carries a batch out.
 ///
@@ -17,27 +31,85 @@ const ATTEMPTS: usize = 8;
 /// See [`hivemind_abi::Backend::apply`].
 pub(crate) fn apply(store: &JsonStore, cx: &Context<'_>, mutations: &[Mutation]) -> Result<Applied> {
     store.check(cx)?;
-    let _held = store.lock.take(cx)?;
+    let since = Instant::now();
+    let turn = store.line.enter(|| Some(mutations.to_vec()), || store.check(cx).and_then(|()| store.lock.check(cx, since)))?;
+    let mut lead = match turn {
+        Turn::Lead(lead) => lead,
+        Turn::Carried(Some(answer)) => return answer.unwrap_or_else(|panic| resume_unwind(panic)),
+        Turn::Carried(None) => {
+            let message = "the call that carried this batch out for another one was lost; read back what is stored";
+            return Err(Error::outcome_unknown(message));
+        }
+    };
     store.check(cx)?;
+    // Let go before the lead is, so that the next one finds it free.
+    let _held = store.lock.take(cx, since)?;
+    store.check(cx)?;
+    let others = lead.take(GROUP);
+    if others.is_empty() {
+        return alone(store, cx, mutations).unwrap_or_else(|panic| resume_unwind(panic));
+    }
+    let batches: Vec<&[Mutation]> = std::iter::once(mutations).chain(others.iter().map(Vec::as_slice)).collect();
+    let mut answers = together(store, &batches).into_iter();
+    let own = answers.next();
+    lead.answer(answers);
+    own.map_or_else(|| Err(Error::outcome_unknown("no answer")), |own| own.unwrap_or_else(|panic| resume_unwind(panic)))
+}
+
+fn alone(store: &JsonStore, cx: &Context<'_>, batch: &[Mutation]) -> Answer {
+    let done = guarded(store, || run(store, cx, &[batch], &Cell::new(false)))?;
+    Ok(done.and_then(|mut results| results.pop().unwrap_or_else(|| Err(Error::outcome_unknown("no answer")))))
+}
+
+/// Carries batches out as one group, or else one by one. Those in it have waited long enough to be carried whatever their deadlines.
+fn together(store: &JsonStore, batches: &[&[Mutation]]) -> Vec<Answer> {
+    let begun = Cell::new(false);
+    match guarded(store, || run(store, &Context::unbounded(), batches, &begun)) {
+        Ok(Ok(results)) => results.into_iter().map(Ok).collect(),
+        // What may be in place must not be done again.
+        Ok(Err(error)) if begun.get() || error.code() == Code::OutcomeUnknown => {
+            batches.iter().map(|_| Ok(Err(error.clone()))).collect()
+        }
+        Err(panic) if begun.get() => {
+            let lost =
+                || Ok(Err(Error::outcome_unknown("the commit of this batch and others was cut; read back what is stored")));
+            std::iter::once(Err(panic)).chain(batches.iter().skip(1).map(|_| lost())).collect()
+        }
+        _ => batches.iter().map(|batch| alone(store, &Context::unbounded(), batch)).collect(),
+    }
+}
+
+/// Runs a commit; if it panics, what is in memory is read again before anybody else sees it.
+fn guarded<T>(store: &JsonStore, commit: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
+    catch_unwind(AssertUnwindSafe(commit)).inspect_err(|_| store.to_change().forget(&store.catalog))
+}
+
+/// One commit of all these batches. `begun` tells whether a file may have been replaced.
+///
+/// # Errors
+/// What concerns all of them. Nothing was applied then, unless it is `outcome unknown`.
+fn run(store: &JsonStore, cx: &Context<'_>, batches: &[&[Mutation]], begun: &Cell<bool>) -> Result<Vec<Result<Applied>>> {
     store.finish_cut_batch()?;
+    let applied = |results: Vec<Result<_>>, token| {
+        results.into_iter().map(|result| result.map(|outcomes| Applied { outcomes, token })).collect()
+    };
     for _ in 0..ATTEMPTS {
         let mut state = store.to_change();
-        refresh(&mut state, mutations)?;
-        let (outcomes, parts) = state.plan(&store.catalog, cx, mutations)?;
+        let Plan { results, parts } = state.plan(&store.catalog, cx, batches)?;
         let token = state.history.token();
         drop(state);
         if parts.is_empty() {
-            return Ok(Applied { outcomes, token });
+            return Ok(applied(results, token));
         }
         let (written, changes): (Vec<_>, Vec<_>) =
             parts.into_iter().map(|part| part.write()).collect::<Result<Vec<_>>>()?.into_iter().unzip();
         cx.check()?;
         let journal = written.len() > 1;
-        if journal && let Err(error) = journal::write(&store.place.journal, &changes) {
+        if journal && let Err(error) = journal::write(&store.place, &changes) {
             return Err(withdraw(store, error));
         }
-        match switch(store, written, journal)? {
-            Some(token) => return Ok(Applied { outcomes, token }),
+        match switch(store, written, journal, begun)? {
+            Some(token) => return Ok(applied(results, token)),
             None if journal => {
                 journal::remove(&store.place.journal).map_err(|e| journal::unfinished(&e, &store.place.journal))?
             }
@@ -48,23 +120,8 @@ pub(crate) fn apply(store: &JsonStore, cx: &Context<'_>, mutations: &[Mutation])
     Err(Error::busy(message))
 }
 
-fn refresh(state: &mut State, mutations: &[Mutation]) -> Result<()> {
-    let mut seen: Vec<CollectionId> = Vec::new();
-    for (index, mutation) in mutations.iter().enumerate() {
-        let id = mutation.collection();
-        if !seen.contains(&id) {
-            seen.push(id);
-            state.refresh(id).map_err(|e| e.mutation(index))?;
-            let file = state.file(id)?;
-            // Another program may have brought the store to a newer version since.
-            sentinel::check(&file.files.sentinel, &file.collection).map_err(|e| e.mutation(index))?;
-        }
-    }
-    Ok(())
-}
-
 /// Gives the new files their names; `None` if a file was changed meanwhile by someone without the lock.
-fn switch(store: &JsonStore, written: Vec<Written>, journal: bool) -> Result<Option<Token>> {
+fn switch(store: &JsonStore, written: Vec<Written>, journal: bool, begun: &Cell<bool>) -> Result<Option<Token>> {
     let mut folders: Vec<PathBuf> = written.iter().map(Written::folder).collect();
     folders.sort_unstable();
     folders.dedup();
@@ -77,7 +134,7 @@ fn switch(store: &JsonStore, written: Vec<Written>, journal: bool) -> Result<Opt
     }
     for (done, one) in written.into_iter().enumerate() {
         match state.switch(one) {
-            Ok(()) => {}
+            Ok(()) => begun.set(true),
             Err(error) if done > 0 => return Err(journal::unfinished(&error, &store.place.journal)),
             Err(error) if journal => return Err(withdraw(store, error)),
             Err(error) => return Err(error),
@@ -121,7 +178,7 @@ fn withdraw(store: &JsonStore, error: Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use hivemind_abi::model::{Backend as _, Code, Collection, Key, Kind, Row};
+    use hivemind_abi::model::{Backend as _, Changes, Collection, Key, Kind, Row};
     use hivemind_abi::{Host, model::CollectionId};
 
     use super::*;
@@ -162,6 +219,47 @@ mod tests {
     }
 
     #[test]
+    fn our_own_commit_leaves_nothing_to_look_at_and_nothing_to_read() {
+        let cx = Context::unbounded();
+        let [one, _] = collections();
+        let folder = tempfile::tempdir().expect("a folder");
+        let (store, ids) = handle(folder.path());
+        for n in 0..5 {
+            store.apply(&cx, &[Mutation::Put { collection: ids[0], row: row(&one, 1, n) }]).expect("stored");
+            let generation = {
+                let state = store.to_change();
+                let file = state.file(ids[0]).expect("a file");
+                // Watched, it is current only if no event is left.
+                assert!(file.means() == "stat" || file.is_current().expect("a look"));
+                file.generation
+            };
+            assert_eq!(store.get(&cx, ids[0], Key::Int(1).as_ref()), Ok(Some(row(&one, 1, n))));
+            assert_eq!(store.to_change().file(ids[0]).expect("a file").generation, generation);
+        }
+    }
+
+    #[test]
+    fn after_a_panic_in_a_commit_memory_is_what_the_file_says() {
+        let cx = Context::unbounded();
+        let [one, _] = collections();
+        let folder = tempfile::tempdir().expect("a folder");
+        let (store, ids) = handle(folder.path());
+        store.apply(&cx, &[Mutation::Put { collection: ids[0], row: row(&one, 1, 0) }]).expect("stored");
+        let token = store.changes_since(&cx, ids[0], Token::default()).expect("a token").0;
+        let lost = guarded(&store, || {
+            let mut state = store.to_change();
+            let half = [Mutation::Put { collection: ids[0], row: row(&one, 1, 5) }];
+            state.tables.apply(&store.catalog, &cx, &half).expect("tried");
+            panic!("planted");
+        });
+        assert!(lost.is_err());
+        assert_eq!(store.get(&cx, ids[0], Key::Int(1).as_ref()), Ok(Some(row(&one, 1, 0))));
+        assert_eq!(store.changes_since(&cx, ids[0], token).expect("changes").1, Changes::Everything);
+        store.apply(&cx, &[Mutation::Put { collection: ids[0], row: row(&one, 1, 7) }]).expect("works");
+        assert_eq!(store.get(&cx, ids[0], Key::Int(1).as_ref()), Ok(Some(row(&one, 1, 7))));
+    }
+
+    #[test]
     fn a_batch_cut_behind_its_journal_is_finished_by_the_next_to_open() {
         let cx = Context::unbounded();
         let [one, two] = collections();
@@ -176,11 +274,11 @@ mod tests {
             let gone = Mutation::Delete { collection: ids[1], key: Key::Int(1), when: vec![] };
             let batch = [put(0, 1, 5), put(0, 2, 6), put(1, 3, 7), gone];
 
-            let held = store.lock.take(&cx).expect("free");
-            let (_, parts) = store.to_change().plan(&store.catalog, &cx, &batch).expect("a plan");
+            let held = store.lock.take(&cx, Instant::now()).expect("free");
+            let Plan { parts, .. } = store.to_change().plan(&store.catalog, &cx, &[&batch]).expect("a plan");
             let staged: Vec<_> = parts.into_iter().map(|part| part.write().expect("written")).collect();
             let (written, changes): (Vec<_>, Vec<_>) = staged.into_iter().unzip();
-            journal::write(&store.place.journal, &changes).expect("a journal");
+            journal::write(&store.place, &changes).expect("a journal");
             for (at, one) in written.into_iter().enumerate() {
                 if at < replaced {
                     store.to_change().switch(one).expect("in place");

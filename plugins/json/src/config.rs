@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use hivemind_abi::model::{Error, Result};
 use serde::{Deserialize, Deserializer};
+use zeroize::Zeroizing;
+
+use crate::cipher::Coding;
 
 /// The settings of a handle; `config.schema.json` describes the same for the host.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -16,7 +19,7 @@ pub struct Config {
     pub name: String,
     /// Folder of the files, joined to the data directory. Default: `hivemind-core`.
     pub subfolder: String,
-    /// Password of an encrypted store. Default: none.
+    /// Password of an encrypted store, whose files end in `.ejson`: 16 characters. Default: none.
     pub password: Secret,
     /// How long a write waits for the lock. Default: 10000.
     pub lock_timeout_ms: u64,
@@ -33,17 +36,17 @@ impl Config {
     /// Reads a settings block.
     ///
     /// # Errors
-    /// `invalid`, naming what is wrong with which setting; `unsupported` with a password.
+    /// `invalid`, naming what is wrong with which setting.
     pub fn parse(text: &str) -> Result<Self> {
-        let config: Self = serde_json::from_str(text)
-            .map_err(|e| Error::invalid(format!("the settings of {} are wrong: {e}", crate::MODULE)))?;
-        if config.password.is_set() {
-            return Err(Error::unsupported(format!(
-                "{}: a password is set, but encrypted stores are not supported yet; nothing was touched",
-                crate::MODULE
-            )));
-        }
-        Ok(config)
+        serde_json::from_str(text).map_err(|e| Error::invalid(format!("the settings of {} are wrong: {e}", crate::MODULE)))
+    }
+
+    /// How the files of the store are written.
+    ///
+    /// # Errors
+    /// `invalid` for a password that is no key.
+    pub(crate) fn coding(&self) -> Result<Coding> {
+        Coding::new(self.password.get()).map_err(|e| e.context(format!("the settings of {} are wrong", crate::MODULE)))
     }
 
     /// How long a write waits for the lock.
@@ -53,15 +56,20 @@ impl Config {
     }
 }
 
-/// A text that is never shown, not even in an error about its own kind.
+/// A text that is never shown, not even in an error about its own kind, and wiped when it is dropped.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Secret(Option<String>);
+pub struct Secret(Option<Zeroizing<String>>);
 
 impl Secret {
-    /// Whether there is one; Python takes an empty one for none.
+    /// The text; Python takes an empty one for none.
+    fn get(&self) -> Option<&str> {
+        self.0.as_ref().map(|text| text.as_str()).filter(|text| !text.is_empty())
+    }
+
+    /// Whether there is one.
     #[must_use]
     pub fn is_set(&self) -> bool {
-        self.0.as_ref().is_some_and(|text| !text.is_empty())
+        self.get().is_some()
     }
 }
 
@@ -75,7 +83,7 @@ impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match serde_json::Value::deserialize(deserializer)? {
             serde_json::Value::Null => Ok(Self(None)),
-            serde_json::Value::String(text) => Ok(Self(Some(text))),
+            serde_json::Value::String(text) => Ok(Self(Some(Zeroizing::new(text)))),
             _ => Err(serde::de::Error::custom("password: expected a text or null")),
         }
     }
@@ -107,16 +115,19 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_refused_and_never_shown() {
-        let error = Config::parse(r#"{"password": "hunter2-hunter2"}"#).expect_err("unsupported");
-        assert_eq!(error.code(), Code::Unsupported);
+    fn a_password_is_a_key_and_never_shown() {
+        let coding = |text| Config::parse(text).expect("settings").coding();
+        let error = coding(r#"{"password": "hunter2-hunter2"}"#).expect_err("15 characters");
+        assert_eq!(error.code(), Code::Invalid);
+        assert!(error.message().contains("expected 16 characters"), "{error}");
         assert!(!format!("{error} {error:?}").contains("hunter2"));
+        assert!(coding(r#"{"password": "hunter2-hunter2-"}"#).expect("a key").is_encrypted());
         let error = Config::parse(r#"{"password": 4711}"#).expect_err("a number");
         assert!(!format!("{error} {error:?}").contains("4711"));
-        let secret = Secret(Some("hunter2".to_owned()));
+        let secret = Secret(Some(Zeroizing::new("hunter2".to_owned())));
         assert!(!format!("{secret:?}").contains("hunter2"));
         for none in [r#"{"password": null}"#, r#"{"password": ""}"#] {
-            Config::parse(none).expect("no password");
+            assert!(!coding(none).expect("no password").is_encrypted());
         }
     }
 

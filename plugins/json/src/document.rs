@@ -1,7 +1,8 @@
 //! One file's text, cut into its records.
 //!
-//! The decision here: the text is kept as it is and records are ranges of it. So an untouched record goes back byte for byte, and a
-//! commit costs one copy of the text whatever the number of records.
+//! The decision here: the text is kept as it is and records are ranges of it. So an untouched record goes back byte for byte. A text in
+//! Python's layout, as both programs write it, is never taken apart again: a commit writes what stands before and behind the records
+//! it changes as it is, and what others wrote is compared with what is known, piece by piece.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -15,12 +16,14 @@ use hivemind_abi::model::{Error, Result};
 const SEPARATORS: [(char, &str); 3] = [('\u{85}', "\\u0085"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")];
 
 /// The records of a file, in their order.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Document {
     // As in the file, and with its comments blanked if it has any.
     source: String,
     clean: Option<String>,
     has_separators: bool,
+    // Whether between the records is nothing but what Python and we write there.
+    is_canonical: bool,
     entries: Vec<Entry>,
 }
 
@@ -104,12 +107,18 @@ impl Document {
         }
         drop(parsed);
         let has_separators = SEPARATORS.iter().any(|(separator, _)| source.contains(*separator));
-        Ok(Self { source, clean, has_separators, entries })
+        let is_canonical = clean.is_none() && !has_separators && layout::is_canonical(&source, &entries);
+        Ok(Self { source, clean, has_separators, is_canonical, entries })
     }
 
     /// What the file holds.
     pub(crate) fn source(&self) -> &str {
         &self.source
+    }
+
+    /// The same, to keep.
+    pub(crate) fn into_content(self) -> Vec<u8> {
+        self.source.into_bytes()
     }
 
     /// How many records there are, of whatever sort.
@@ -136,6 +145,73 @@ impl Document {
         (0..self.len()).map(|at| (json::Text { raw: self.name(at) }.name(), at)).collect()
     }
 
+    /// What a file with these edits holds, in pieces, if most of it is what it was: what is left as it is is not copied.
+    pub(crate) fn pieces<'a>(&'a self, edits: &'a Edits) -> Option<Vec<&'a str>> {
+        let keeps_all = edits.changed.values().all(Option::is_some);
+        let names_fit = edits.added.iter().all(|(name, _)| matches!(without_separators(name), Cow::Borrowed(_)));
+        if !self.is_canonical || self.entries.is_empty() || !keeps_all || !names_fit {
+            return None;
+        }
+        let mut changed: Vec<_> =
+            edits.changed.iter().filter_map(|(at, text)| Some((self.entries.get(*at)?, text.as_deref()?))).collect();
+        changed.sort_unstable_by_key(|(entry, _)| entry.value.start);
+        let (mut pieces, mut from) = (Vec::with_capacity(changed.len() * 2 + edits.added.len() * 4 + 2), 0);
+        for (entry, text) in changed {
+            pieces.extend([self.source.get(from..entry.value.start)?, text]);
+            from = entry.value.end;
+        }
+        let end = self.entries.last()?.value.end;
+        pieces.push(self.source.get(from..end)?);
+        for (name, text) in &edits.added {
+            pieces.extend([layout::BETWEEN, name.get(1..name.len() - 1)?, layout::NAMED, text]);
+        }
+        pieces.push(layout::END);
+        Some(pieces)
+    }
+
+    /// Becomes the document after edits that there are [pieces](Self::pieces) of.
+    pub(crate) fn edit(&mut self, edits: &Edits) {
+        // Moving what is behind each edit is cheaper than a new text for few of them only.
+        const FEW: usize = 4;
+        let mut order: Vec<_> = edits.changed.iter().filter_map(|(at, text)| Some((*at, text.as_deref()?))).collect();
+        order.sort_unstable();
+        let before = self.entries.last().map_or(0, |entry| entry.value.end);
+        if order.len() > FEW {
+            let grown =
+                edits.changed.values().flatten().chain(edits.added.iter().map(|(_, text)| text)).map(String::len).sum::<usize>();
+            let mut source = String::with_capacity(self.source.len() + grown);
+            let mut from = 0;
+            for (at, text) in &order {
+                let value = &self.entries[*at].value;
+                source.push_str(&self.source[from..value.start]);
+                source.push_str(text);
+                from = value.end;
+            }
+            source.push_str(&self.source[from..before]);
+            self.source = source;
+        } else {
+            self.source.truncate(before);
+            for (at, text) in order.iter().rev() {
+                self.source.replace_range(self.entries[*at].value.clone(), text);
+            }
+        }
+        let (mut shift, mut order) = (0_isize, order.into_iter().peekable());
+        for (at, entry) in self.entries.iter_mut().enumerate() {
+            let moved = |place: usize| place.wrapping_add_signed(shift);
+            let value = moved(entry.value.start)..moved(entry.value.end);
+            *entry = Entry { name: moved(entry.name.start)..moved(entry.name.end), value };
+            if let Some((_, text)) = order.next_if(|(changed, _)| *changed == at) {
+                let end = entry.value.start + text.len();
+                shift = shift.wrapping_add_unsigned(end).wrapping_sub_unsigned(entry.value.end);
+                entry.value.end = end;
+            }
+        }
+        for (name, text) in &edits.added {
+            self.push(&name[1..name.len() - 1], text, false);
+        }
+        self.source.push_str(layout::END);
+    }
+
     /// The document after some edits: what is left in its order, what is new behind it, no comments.
     pub(crate) fn edited(&self, edits: &Edits) -> Self {
         let grown: usize = edits.changed.values().flatten().map(String::len).sum();
@@ -153,7 +229,8 @@ impl Document {
         for (name, value) in &edits.added {
             new.push(&name[1..name.len() - 1], value, true);
         }
-        new.source.push_str(if new.entries.is_empty() { "}" } else { "\n}" });
+        new.source.push_str(if new.entries.is_empty() { "}" } else { layout::END });
+        new.is_canonical = true;
         new
     }
 
@@ -171,9 +248,9 @@ impl Document {
     }
 
     fn push(&mut self, name: &str, value: &str, may_have_separators: bool) {
-        self.source.push_str(if self.entries.is_empty() { "\n    \"" } else { ",\n    \"" });
+        self.source.push_str(if self.entries.is_empty() { layout::FIRST } else { layout::BETWEEN });
         let name = self.append(name, may_have_separators);
-        self.source.push_str("\": ");
+        self.source.push_str(layout::NAMED);
         let value = self.append(value, may_have_separators);
         self.entries.push(Entry { name, value });
     }
@@ -190,6 +267,7 @@ impl Document {
 }
 
 mod deep;
+pub(crate) mod layout;
 
 #[cfg(test)]
 mod tests {
@@ -212,6 +290,35 @@ mod tests {
         assert_eq!((new.name(3), at, new.len()), ("d", Some(3), 4));
         let none = Edits { changed: (0..4).map(|at| (at, None)).collect(), ..Edits::default() };
         assert_eq!(new.edited(&none).source(), "{}");
+    }
+
+    #[test]
+    fn edits_in_place_give_what_writing_everything_gives() {
+        let start: Vec<_> = (0..20).map(|n| (format!("\"{n}\""), format!("{{\"n\": {n}}}"))).collect();
+        let document = Document::default().edited(&Edits { added: start, ..Edits::default() });
+        let text = |n: usize| "x".repeat(n % 7) + "\"";
+        for (changed, added) in [(vec![], 1), (vec![0], 0), (vec![19], 2), (vec![3, 0, 11, 19], 0), ((0..20).collect(), 3)] {
+            let changed = changed.iter().map(|at: &usize| (*at, Some(format!("\"ü{}", text(*at))))).collect();
+            let added = (0..added).map(|n| (format!("\"a{n}\""), n.to_string())).collect();
+            let edits = Edits { changed, added };
+            let mut edited =
+                Document { source: document.source.clone(), entries: document.entries.clone(), ..Document::default() };
+            edited.is_canonical = true;
+            assert_eq!(edited.pieces(&edits).expect("pieces").concat(), document.edited(&edits).source());
+            edited.edit(&edits);
+            let whole = document.edited(&edits);
+            assert_eq!((edited.source(), edited.len()), (whole.source(), whole.len()));
+            for at in 0..whole.len() {
+                assert_eq!((edited.name(at), edited.value(at)), (whole.name(at), whole.value(at)));
+            }
+            assert_eq!(parse(whole.source()).entries.len(), whole.len());
+            assert!(parse(whole.source()).is_canonical);
+        }
+        for other in ["{}", "{\"a\": 1}", "{\n    \"a\": 1\n}\n", "{\n    \"a\": 1, // x\n    \"b\": 2\n}"] {
+            assert!(parse(other).pieces(&Edits::default()).is_none(), "{other}");
+        }
+        let removal = Edits { changed: HashMap::from([(0, None)]), ..Edits::default() };
+        assert!(document.pieces(&removal).is_none());
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub(crate) fn stats(place: &Place, state: &mut State) -> Result<Report> {
         report = report
             .with("schema_version", Version::read(&file.files.sentinel)?.number())
             .with("records", number(state.tables.get(id)?.len()))
+            .with("change_detection", file.means())
             .with("file_bytes", number(file.document.source().len()));
     }
     Ok(report.with("lock", place.lock.display().to_string()).with("acknowledged_write", ACKNOWLEDGED))
@@ -61,6 +62,10 @@ pub(crate) fn verify(place: &Place, state: &mut State) -> Report {
             }
             Err(error) => Some(of_file(error.message().to_owned())),
         });
+    }
+    if let Some(other) = place.other_form() {
+        let message = format!("{} is there too; what is in it is not looked at with these settings", other.display());
+        problems.push(Problem { collection: String::new(), key: None, message });
     }
     if place.journal.exists() {
         let message = format!("{} is left of a batch that was cut; the next write finishes it", place.journal.display());

@@ -9,9 +9,11 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use hivemind_abi::model::json::{self, Json};
-use hivemind_abi::model::{Error, Result};
+use hivemind_abi::model::{Code, Error, Result};
 
 use crate::document::{Document, Edits};
+use crate::loaded::unreadable;
+use crate::place::Place;
 use crate::replace::{failed, replace, sync_folder};
 use crate::seen::Seen;
 
@@ -39,8 +41,8 @@ pub(crate) struct Change {
 }
 
 /// Writes the journal, to last.
-pub(crate) fn write(path: &Path, changes: &[Changes]) -> Result<()> {
-    replace(path, encode(changes).as_bytes())
+pub(crate) fn write(place: &Place, changes: &[Changes]) -> Result<()> {
+    replace(&place.journal, &place.coding.encoded(&encode(changes))?)
 }
 
 /// Removes the journal, to last.
@@ -56,7 +58,8 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// `io`, `denied` and `corrupt` for a file it concerns, `too new` for a journal of a later program; the journal stays then.
-pub(crate) fn replay(path: &Path, mut warn: impl FnMut(&str)) -> Result<()> {
+pub(crate) fn replay(place: &Place, mut warn: impl FnMut(&str)) -> Result<()> {
+    let path = &place.journal;
     let content = match fs::read(path) {
         Ok(content) => content,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
@@ -66,6 +69,11 @@ pub(crate) fn replay(path: &Path, mut warn: impl FnMut(&str)) -> Result<()> {
     if content.is_empty() {
         return remove(path);
     }
+    let content = match place.coding.decode(content) {
+        Ok(content) => content,
+        Err(error) if error.code() == Code::Corrupt => return set_aside(path, warn),
+        Err(error) => return Err(unreadable(path, &error)),
+    };
     let Some(journal) = decode(&content) else {
         return match newer(&content) {
             Some(header) => {
@@ -79,7 +87,7 @@ pub(crate) fn replay(path: &Path, mut warn: impl FnMut(&str)) -> Result<()> {
         };
     };
     for changes in journal {
-        redo(&folder.join(&changes.file), &changes.records, &mut warn)?;
+        redo(place, &folder.join(&changes.file), &changes.records, &mut warn)?;
     }
     remove(path)
 }
@@ -112,10 +120,12 @@ fn set_aside(path: &Path, mut warn: impl FnMut(&str)) -> Result<()> {
     sync_folder(path.parent().unwrap_or(Path::new(".")))
 }
 
-fn redo(path: &Path, records: &[Change], warn: &mut impl FnMut(&str)) -> Result<()> {
+fn redo(place: &Place, path: &Path, records: &[Change], warn: &mut impl FnMut(&str)) -> Result<()> {
     let document = match Seen::read(path)?.0 {
-        Some(content) => Document::parse(content, |_, _| {})
-            .map_err(|e| e.context(format!("{} cannot be read", path.display())).place(path.display().to_string()))?,
+        Some(content) => {
+            let content = place.coding.decode(content);
+            content.and_then(|content| Document::parse(content, |_, _| {})).map_err(|e| unreadable(path, &e))?
+        }
         None => Document::default(),
     };
     let mut edits = Edits::default();
@@ -143,7 +153,7 @@ fn redo(path: &Path, records: &[Change], warn: &mut impl FnMut(&str)) -> Result<
         }
     }
     drop(positions);
-    if edits.is_empty() { Ok(()) } else { replace(path, document.edited(&edits).source().as_bytes()) }
+    if edits.is_empty() { Ok(()) } else { replace(path, &place.coding.encoded(document.edited(&edits).source())?) }
 }
 
 /// Whether two texts say the same, however another program laid them out.
@@ -182,7 +192,8 @@ fn decode(content: &[u8]) -> Option<Vec<Changes>> {
             let (before, after) = (optional(&record.member("before")?.value)?, optional(&record.member("after")?.value)?);
             Some(Change { name, before, after })
         });
-        let file = string(&file.member("file")?.value).filter(|name| !name.contains('/') && name.ends_with(".json"))?;
+        let file = string(&file.member("file")?.value)
+            .filter(|name| !name.contains('/') && (name.ends_with(".json") || name.ends_with(".ejson")))?;
         Some(Changes { file, records: records.collect::<Option<_>>()? })
     });
     files.collect()
@@ -209,9 +220,14 @@ pub(crate) fn unfinished(error: &Error, path: &Path) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use hivemind_abi::model::Code;
-
     use super::*;
+    use crate::config::Config;
+
+    /// The place of the store `s` in a folder.
+    fn place(folder: &Path, password: &str) -> Place {
+        let config = format!(r#"{{"name": "s", "subfolder": "", "password": "{password}"}}"#);
+        Place::new(&Config::parse(&config).expect("settings"), folder).expect("a place")
+    }
 
     fn changes() -> Vec<Changes> {
         let change = |name: &str, before: Option<&str>, after: Option<&str>| Change {
@@ -241,37 +257,38 @@ mod tests {
     #[test]
     fn what_is_no_whole_journal_of_ours_is_never_lost() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("s.journal");
+        let place = place(folder.path(), "");
+        let path = place.journal.clone();
         let newer = "hivemind-journal 2 whatever\nbinary";
         fs::write(&path, newer).expect("written");
-        let error = replay(&path, |warning| panic!("{warning}")).expect_err("newer");
+        let error = replay(&place, |warning| panic!("{warning}")).expect_err("newer");
         assert_eq!((error.code(), fs::read_to_string(&path).expect("kept").as_str()), (Code::TooNew, newer));
         let torn = encode(&changes()).replace('6', "7");
         let damaged = [torn.as_str(), "hivemind-journal 1", "hivemind-jou", "\0\0\0"];
         for content in damaged {
             fs::write(&path, content).expect("written");
             let mut warnings = Vec::new();
-            replay(&path, |warning| warnings.push(warning.to_owned())).expect("set aside");
+            replay(&place, |warning| warnings.push(warning.to_owned())).expect("set aside");
             assert!(!path.exists() && warnings.len() == 1 && warnings[0].contains("s.journal.damaged"), "{warnings:?}");
         }
         let kept = |suffix: &str| fs::read_to_string(folder.path().join(format!("s.journal.damaged{suffix}"))).expect("kept");
         assert_eq!([kept(""), kept(".2"), kept(".3"), kept(".4")], damaged);
         fs::write(&path, "").expect("written");
-        replay(&path, |warning| panic!("{warning}")).expect("nothing to do");
+        replay(&place, |warning| panic!("{warning}")).expect("nothing to do");
         assert!(!path.exists());
     }
 
     #[test]
     fn a_journal_of_many_records_is_carried_out_in_one_pass_over_the_file() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (file, journal) = (folder.path().join("a.json"), folder.path().join("s.journal"));
+        let (file, place) = (folder.path().join("a.json"), place(folder.path(), ""));
         let many = 20_000;
         let records: Vec<_> = (0..many).map(|n| format!("\"{n}\": 1")).collect();
         fs::write(&file, format!("{{{}}}", records.join(","))).expect("written");
         let change = |n: usize| Change { name: json::quote(&n.to_string()), before: Some("1".into()), after: Some("2".into()) };
-        write(&journal, &[Changes { file: "a.json".to_owned(), records: (0..many).map(change).collect() }]).expect("written");
+        write(&place, &[Changes { file: "a.json".to_owned(), records: (0..many).map(change).collect() }]).expect("written");
         let since = std::time::Instant::now();
-        replay(&journal, |warning| panic!("{warning}")).expect("replayed");
+        replay(&place, |warning| panic!("{warning}")).expect("replayed");
         assert!(since.elapsed() < std::time::Duration::from_secs(8), "{:?}", since.elapsed());
         assert!(!fs::read_to_string(&file).expect("read").contains(": 1"));
     }
@@ -285,22 +302,52 @@ mod tests {
     #[test]
     fn replaying_finishes_the_batch_wherever_it_was_cut_and_keeps_later_changes() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (a, b, journal) = (folder.path().join("a.json"), folder.path().join("b.json"), folder.path().join("s.journal"));
+        let (a, b, place) = (folder.path().join("a.json"), folder.path().join("b.json"), place(folder.path(), ""));
         let read = |path| fs::read_to_string(path).expect("read");
         let after_a = "{\n    \"1\": {\"x\": \"\\u2028\\ud800\"}\n}";
         let after_b = "{\n    \"3\": 0,\n    \"é\\\"\": 5\n}";
         for already in [false, true] {
             fs::write(&a, if already { after_a } else { "{\"1\": {\"x\":1.0}}" }).expect("written");
             fs::write(&b, "{\"2\": 6, \"3\": 0}").expect("written");
-            write(&journal, &changes()).expect("written");
-            replay(&journal, |warning| panic!("{warning}")).expect("replayed");
+            write(&place, &changes()).expect("written");
+            replay(&place, |warning| panic!("{warning}")).expect("replayed");
             assert_eq!((read(&a).as_str(), read(&b).as_str()), (after_a, after_b));
-            assert!(!journal.exists());
+            assert!(!place.journal.exists());
         }
         fs::write(&a, "{\"1\": \"changed since\"}").expect("written");
-        write(&journal, &changes()).expect("written");
+        write(&place, &changes()).expect("written");
         let mut warnings = 0;
-        replay(&journal, |_| warnings += 1).expect("replayed");
+        replay(&place, |_| warnings += 1).expect("replayed");
         assert_eq!((read(&a).as_str(), warnings), ("{\"1\": \"changed since\"}", 1));
+    }
+
+    #[test]
+    fn the_journal_of_an_encrypted_store_holds_nothing_in_plain() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = place(folder.path(), "sixteen letters!");
+        let (file, read) = (folder.path().join("a.ejson"), |path: &Path| fs::read(path).expect("read"));
+        let text = "{\"1\": {\"x\": \"secret before\"}}";
+        fs::write(&file, place.coding.encoded(text).expect("sealed")).expect("written");
+        let change = |before: &str, after: &str| Change {
+            name: "\"1\"".to_owned(),
+            before: Some(format!("{{\"x\": \"{before}\"}}")),
+            after: Some(format!("{{\"x\": \"{after}\"}}")),
+        };
+        let changes = [Changes { file: "a.ejson".to_owned(), records: vec![change("secret before", "secret after")] }];
+        write(&place, &changes).expect("written");
+        let journal = read(&place.journal);
+        let holds = |bytes: &[u8]| bytes.windows(6).any(|w| w == b"secret" || w == b"a.ejso");
+        assert!(!holds(&journal), "{}", String::from_utf8_lossy(&journal));
+        // Another password leaves it alone.
+        let other = super::tests::place(folder.path(), "sixteen others !");
+        assert_eq!(replay(&other, |warning| panic!("{warning}")).expect_err("not ours").code(), Code::Denied);
+        assert_eq!(read(&place.journal), journal);
+        replay(&place, |warning| panic!("{warning}")).expect("replayed");
+        let text = place.coding.decode(read(&file)).expect("opened");
+        assert_eq!(String::from_utf8_lossy(&text), "{\n    \"1\": {\"x\": \"secret after\"}\n}");
+        fs::write(&place.journal, &journal[..journal.len() / 2]).expect("torn");
+        let mut warned = String::new();
+        replay(&place, |warning| warned = warning.to_owned()).expect("set aside");
+        assert!(warned.contains("s.ejournal.damaged"), "{warned}");
     }
 }

@@ -11,12 +11,14 @@
 #![forbid(unsafe_code)]
 
 pub mod backend;
+mod cipher;
 mod commit;
 pub mod config;
 mod document;
 mod entry;
 mod inspect;
 mod journal;
+mod line;
 mod loaded;
 mod lock;
 mod place;
@@ -25,6 +27,7 @@ mod replace;
 mod seen;
 mod sentinel;
 mod state;
+mod watch;
 
 /// The name in `database.module`.
 pub const MODULE: &str = "hivemind-json-db-plugin";
@@ -35,7 +38,7 @@ mod export {
         aliases: ["json"],
         vendor: "hivemind-host",
         licence: "MIT OR Apache-2.0",
-        capabilities: [Durable, AtomicBatch, Unique, MultiProcess, ChangeTracking, InlineReads],
+        capabilities: [Durable, AtomicBatch, Unique, MultiProcess, Encryption, ChangeTracking, InlineReads],
         config_schema: include_str!("config.schema.json"),
         open: super::backend::open,
     }

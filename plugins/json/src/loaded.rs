@@ -3,13 +3,16 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 
-use hivemind_abi::model::json::Member;
+use hivemind_abi::model::json::{self, Json, Member, Text};
 use hivemind_abi::model::table::{Record, Table};
 use hivemind_abi::model::{Code, Collection, CollectionId, Error, Key, Result, Value};
 
-use crate::document::Document;
+use crate::cipher::Coding;
+use crate::document::layout::{self, Compared};
+use crate::document::{Document, Edits};
 use crate::entry::{self, Reading};
 use crate::place::Files;
 use crate::seen::Seen;
@@ -32,14 +35,18 @@ pub(crate) struct Loaded {
     claims: Vec<Key>,
     strays: Vec<String>,
     seen: Seen,
+    coding: Coding,
+    // The file as it is, where that is not the text itself.
+    stored: Vec<u8>,
     // Whether there was a file: one that was there and is gone is not an empty store.
     existed: bool,
+    must_read: bool,
     broken: Option<Error>,
 }
 
 impl Loaded {
     /// A file of which nothing is known yet.
-    pub(crate) fn new(id: CollectionId, collection: Arc<Collection>, files: Files) -> Self {
+    pub(crate) fn new(id: CollectionId, collection: Arc<Collection>, files: Files, coding: Coding) -> Self {
         Self {
             id,
             collection,
@@ -50,9 +57,21 @@ impl Loaded {
             claims: Vec::new(),
             strays: Vec::new(),
             seen: Seen::default(),
+            coding,
+            stored: Vec::new(),
             existed: false,
+            must_read: true,
             broken: None,
         }
+    }
+
+    /// Forgets what the file holds.
+    pub(crate) fn forget(&mut self) {
+        let collection = Arc::clone(&self.collection);
+        let (generation, existed) = (self.generation + 1, self.existed);
+        let new = Self::new(self.id, collection, self.files.clone(), self.coding.clone());
+        // Not even the absence of a file is known.
+        *self = Self { generation, existed, must_read: true, ..new };
     }
 
     /// Where a record stands in the document.
@@ -63,6 +82,16 @@ impl Loaded {
     /// What is in the file and no record of the collection.
     pub(crate) fn strays(&self) -> &[String] {
         &self.strays
+    }
+
+    /// How the file is written.
+    pub(crate) const fn coding(&self) -> &Coding {
+        &self.coding
+    }
+
+    /// What the file held when it was last looked at.
+    fn stored(&self) -> &[u8] {
+        if self.coding.is_encrypted() { &self.stored } else { self.document.source().as_bytes() }
     }
 
     fn gone(&self) -> Error {
@@ -77,15 +106,34 @@ impl Loaded {
     /// `corrupt` while it is the same file that could not be read.
     pub(crate) fn is_current(&self) -> Result<bool> {
         match &self.broken {
-            None => self.seen.is_current(&self.files.data, self.document.source().as_bytes()),
+            _ if self.must_read => Ok(false),
+            None => self.seen.is_current(&self.files.data, self.stored()),
+            Some(error) if self.seen.is_quiet() => Err(error.clone()),
             Some(error) if self.seen.is_settled() && self.seen.looks_current(&self.files.data)? => Err(error.clone()),
             Some(_) => Ok(false),
         }
     }
 
-    /// Whether the file has not been touched as far as one look tells.
-    pub(crate) fn looks_current(&self) -> Result<bool> {
-        Ok(self.broken.is_none() && self.seen.looks_current(&self.files.data)?)
+    /// The same, for sure; false if it has to be read again.
+    ///
+    /// # Errors
+    /// `corrupt` while it is the same file that could not be read.
+    pub(crate) fn is_still_current(&mut self) -> Result<bool> {
+        if self.must_read || self.broken.is_some() {
+            return self.is_current();
+        }
+        let stored = if self.coding.is_encrypted() { &self.stored } else { self.document.source().as_bytes() };
+        self.seen.is_still_current(&self.files.data, stored)
+    }
+
+    /// How changes of the file are noticed.
+    pub(crate) const fn means(&self) -> &'static str {
+        self.seen.means()
+    }
+
+    /// Notes which file is about to become this one.
+    pub(crate) fn expect(&mut self, file: &File) {
+        self.seen.expect(file);
     }
 
     /// Reads the file again and brings the table to what it says; returns the keys of what changed, maybe some more.
@@ -94,33 +142,81 @@ impl Loaded {
     /// `corrupt` if the file as a whole cannot be read, `unavailable` if it is gone; the table stays as it was, and is not to be
     /// answered from.
     pub(crate) fn reload(&mut self, table: &mut Table) -> Result<Vec<Key>> {
-        let (content, seen) = Seen::read(&self.files.data)?;
+        let content = self.seen.reread(&self.files.data)?;
+        // Until all of it is taken over, what is in memory is of no known file.
+        self.must_read = true;
         if content.is_none() && self.existed {
             return Err(self.gone());
         }
         self.existed = content.is_some();
         self.generation += 1;
-        self.seen = seen;
-        let mut next = Next::new(self, table);
-        let document = match content {
-            None => Ok(Document::default()),
-            Some(content) => Document::parse(content, |at, member| next.take(at, member)),
+        self.must_read = false;
+        let stored = content.as_ref().filter(|_| self.coding.is_encrypted()).cloned().unwrap_or_default();
+        let content = content.map(|content| self.coding.decode(content)).transpose();
+        let read = match content {
+            Ok(None) => Ok((Document::default(), Found::default())),
+            Ok(Some(text)) => match self.compared(text, table) {
+                Ok(known) => Ok(known),
+                Err(text) => {
+                    let mut next = Next::new(self, table);
+                    Document::parse(text, |at, member| next.take(at, member)).map(|document| (document, next.found))
+                }
+            },
+            Err(error) => Err(error),
         };
-        let found = next.found;
-        match document {
-            Ok(document) => {
+        self.stored = stored;
+        match read {
+            Ok((document, found)) => {
                 self.broken = None;
                 Ok(self.become_(document, found, table))
             }
             Err(error) => {
-                let path = self.files.data.display();
-                let advice = "correct it there or put a good copy in its place; until then it is left as it is";
-                let message = format!("{path} cannot be read: {}; {advice}", error.message());
-                let error = Error::corrupt(message).collection(&self.collection.name).place(path.to_string());
+                let error = unreadable(&self.files.data, &error).collection(&self.collection.name);
                 self.broken = Some(error.clone());
                 Err(error)
             }
         }
+    }
+
+    /// The same as parsing gives, at the price of comparing: if every known record could be read and stands under its own name.
+    ///
+    /// # Errors
+    /// The text itself, for it to be parsed.
+    fn compared(&self, text: Vec<u8>, table: &Table) -> Result<(Document, Found), Vec<u8>> {
+        let is_simple = self.strays.is_empty() && self.claims.is_empty() && table.unreadable() == 0;
+        if !is_simple || self.positions.len() != self.document.len() || table.len() != self.document.len() {
+            return Err(text);
+        }
+        let position = |name: &str| self.position(&self.named(name)?);
+        let Compared { document, fresh } = layout::compare(&self.document, text, position)?;
+        match self.found_in(&document, fresh, table) {
+            Some(found) => Ok((document, found)),
+            None => Err(document.into_content()),
+        }
+    }
+
+    /// The key that a name stands for, if it is written so.
+    fn named(&self, name: &str) -> Option<Key> {
+        entry::key_named(&self.collection, Text { raw: name }).filter(|(_, exact)| *exact).map(|(key, _)| key)
+    }
+
+    fn found_in(&self, document: &Document, fresh: Vec<usize>, table: &Table) -> Option<Found> {
+        let mut next = Next::new(self, table);
+        next.found.positions.reserve(document.len());
+        let mut fresh = fresh.into_iter().peekable();
+        for at in 0..document.len() {
+            if fresh.next_if_eq(&at).is_none() {
+                next.place(self.named(document.name(at))?, at, None);
+                continue;
+            }
+            let whole = format!("{{\"{}\": {}}}", document.name(at), document.value(at));
+            let parsed = json::parse(&whole).ok()?;
+            let Json::Object(members) = &parsed else { return None };
+            next.take(at, members.first()?);
+        }
+        let found = next.found;
+        // A name that is there twice, or is no key: the parser knows what to do.
+        (found.positions.len() == document.len()).then_some(found)
     }
 
     fn become_(&mut self, document: Document, found: Found, table: &mut Table) -> Vec<Key> {
@@ -149,7 +245,7 @@ impl Loaded {
     }
 
     /// Takes over what was just written: `removed` are positions in the old document, ascending, `added` the new keys in their order.
-    pub(crate) fn adopt(&mut self, document: Document, file: Option<File>, removed: &[usize], added: Vec<Key>) {
+    pub(crate) fn adopt(&mut self, new: New, file: Option<File>, removed: &[usize], added: Vec<Key>) {
         self.generation += 1;
         if !removed.is_empty() {
             self.positions.retain(|_, at| removed.binary_search(at).is_err());
@@ -157,12 +253,45 @@ impl Loaded {
                 *at -= removed.partition_point(|r| r < at);
             }
         }
-        let first = document.len() - added.len();
+        match new.text {
+            NewText::Edits(edits) => Arc::make_mut(&mut self.document).edit(&edits),
+            NewText::Whole(document) => self.document = Arc::new(document),
+        }
+        self.stored = new.stored;
+        let first = self.document.len() - added.len();
         self.positions.extend(added.into_iter().zip(first..));
-        self.document = Arc::new(document);
         self.existed = true;
-        self.seen = Seen::written(file);
+        self.seen.written(&self.files.data, file);
     }
+}
+
+/// The error of a file that as a whole cannot be read: what is wrong with it and what to do.
+pub(crate) fn unreadable(path: &Path, error: &Error) -> Error {
+    let advice = if error.code() == Code::Denied {
+        "set `password` to the one it was written with, or put a good copy in its place; until then it is left as it is"
+    } else {
+        "correct it there or put a good copy in its place; until then it is left as it is"
+    };
+    let message = format!("{} cannot be read: {}; {advice}", path.display(), error.message());
+    Error::new(error.code(), false, message).place(path.display().to_string())
+}
+
+/// A new content of a file.
+#[derive(Debug)]
+pub(crate) struct New {
+    /// Its text.
+    pub(crate) text: NewText,
+    /// The file as it is, where that is not the text.
+    pub(crate) stored: Vec<u8>,
+}
+
+/// A new text of a file.
+#[derive(Debug)]
+pub(crate) enum NewText {
+    /// The known one with these edits.
+    Edits(Edits),
+    /// Another one.
+    Whole(Document),
 }
 
 /// What a new content holds.

@@ -1,12 +1,13 @@
 //! The lock that every writer of a store holds, Python's included: `flock` on a file in the temporary folder.
 //!
-//! Two parts, because `flock` is polled and threads of one handle need not be: a turn inside the handle, then the file.
+//! It is polled, by Python too, every 50 ms. So a handle that is always busy writing lets go of it for longer than that once in a
+//! while: else the others would look only when it is held.
 
 use std::fs::{File, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hivemind_abi::model::{Context, Error, Result};
@@ -15,45 +16,49 @@ use rustix::io::Errno;
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+/// After so long a time of writing without a rest …
+const LONGEST_STREAK: Duration = Duration::from_secs(1);
+/// … the others are let in for this long.
+const PAUSE: Duration = Duration::from_millis(55);
 
 /// The way to the lock.
 #[derive(Debug)]
 pub(crate) struct Lock {
     path: PathBuf,
     timeout: Duration,
-    taken: Mutex<bool>,
-    freed: Condvar,
+    streak: Mutex<Option<Streak>>,
+}
+
+/// A time in which the lock was held again and again.
+#[derive(Debug, Clone, Copy)]
+struct Streak {
+    start: Instant,
+    // When it was last let go.
+    end: Instant,
 }
 
 /// The lock, held until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Held<'l> {
     file: File,
-    _turn: Turn<'l>,
+    lock: &'l Lock,
+    since: Instant,
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         // Closing does it too, unless a child process has inherited the file.
         let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
-    }
-}
-
-/// The turn inside the handle, without the file.
-#[derive(Debug)]
-pub(crate) struct Turn<'l>(&'l Lock);
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        *self.0.taken() = false;
-        self.0.freed.notify_one();
+        let mut streak = self.lock.streak();
+        let start = streak.filter(|s| self.since.duration_since(s.end) < PAUSE).map_or(self.since, |s| s.start);
+        *streak = Some(Streak { start, end: Instant::now() });
     }
 }
 
 impl Lock {
     /// A lock on the file of this path, waited for so long.
-    pub(crate) const fn new(path: PathBuf, timeout: Duration) -> Self {
-        Self { path, timeout, taken: Mutex::new(false), freed: Condvar::new() }
+    pub(crate) fn new(path: PathBuf, timeout: Duration) -> Self {
+        Self { path, timeout, streak: Mutex::new(None) }
     }
 
     /// The file.
@@ -61,24 +66,33 @@ impl Lock {
         &self.path
     }
 
-    fn taken(&self) -> MutexGuard<'_, bool> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn streak(&self) -> MutexGuard<'_, Option<Streak>> {
+        self.streak.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the lock.
+    /// How much longer the others are to be let in.
+    fn pause(&self) -> Option<Duration> {
+        let streak = (*self.streak())?;
+        let is_long = streak.end.duration_since(streak.start) > LONGEST_STREAK;
+        PAUSE.checked_sub(streak.end.elapsed()).filter(|left| is_long && !left.is_zero())
+    }
+
+    /// Takes the lock; `start` is when waiting for it began.
     ///
     /// # Errors
     /// `deadline` when the caller's time is up, `busy` when the lock's own is, `denied` if the file cannot be used.
-    pub(crate) fn take(&self, cx: &Context<'_>) -> Result<Held<'_>> {
-        let start = Instant::now();
-        let turn = self.turn(cx, start)?;
+    pub(crate) fn take(&self, cx: &Context<'_>, start: Instant) -> Result<Held<'_>> {
+        while let Some(left) = self.pause() {
+            self.check(cx, start)?;
+            std::thread::sleep(left.min(LONGEST_PAUSE));
+        }
         let mut pause = SHORTEST_PAUSE;
         loop {
             let file = open(&self.path).map_err(|e| self.unusable(e))?;
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 // Without a name nobody else can come across it: it was removed while we opened it.
                 Ok(()) if file.metadata()?.nlink() == 0 => continue,
-                Ok(()) => return Ok(Held { file, _turn: turn }),
+                Ok(()) => return Ok(Held { file, lock: self, since: Instant::now() }),
                 Err(Errno::WOULDBLOCK | Errno::INTR) => {}
                 Err(e) => return Err(self.unusable(e.into())),
             }
@@ -88,25 +102,11 @@ impl Lock {
         }
     }
 
-    /// Waits until nobody writes through this handle, and keeps it so.
+    /// Whether there is time left to wait, by the caller's measure and by our own.
     ///
     /// # Errors
     /// `deadline`, `busy`.
-    pub(crate) fn wait_for_turn(&self, cx: &Context<'_>) -> Result<Turn<'_>> {
-        self.turn(cx, Instant::now())
-    }
-
-    fn turn(&self, cx: &Context<'_>, start: Instant) -> Result<Turn<'_>> {
-        let mut taken = self.taken();
-        while *taken {
-            self.check(cx, start)?;
-            (taken, _) = self.freed.wait_timeout(taken, LONGEST_PAUSE).unwrap_or_else(PoisonError::into_inner);
-        }
-        *taken = true;
-        Ok(Turn(self))
-    }
-
-    fn check(&self, cx: &Context<'_>, start: Instant) -> Result<()> {
+    pub(crate) fn check(&self, cx: &Context<'_>, start: Instant) -> Result<()> {
         cx.check()?;
         if start.elapsed() < self.timeout {
             return Ok(());
@@ -164,26 +164,26 @@ mod tests {
     #[test]
     fn the_second_waits_and_then_says_busy_or_deadline() {
         let (_folder, a, b) = locks(30);
-        let held = a.take(&Context::unbounded()).expect("free");
-        assert_eq!(b.take(&Context::unbounded()).expect_err("held").code(), Code::Busy);
-        assert_eq!(a.take(&Context::unbounded()).expect_err("held by this handle").code(), Code::Busy);
-        assert_eq!(b.take(&Context::within(Duration::from_millis(5))).expect_err("held").code(), Code::Deadline);
+        let held = a.take(&Context::unbounded(), Instant::now()).expect("free");
+        assert_eq!(b.take(&Context::unbounded(), Instant::now()).expect_err("held").code(), Code::Busy);
+        assert_eq!(a.take(&Context::unbounded(), Instant::now()).expect_err("held by this handle").code(), Code::Busy);
+        assert_eq!(b.take(&Context::within(Duration::from_millis(5)), Instant::now()).expect_err("held").code(), Code::Deadline);
         let cancelled = AtomicBool::new(true);
         let cx = Context::unbounded().cancelled_by(&cancelled);
-        assert_eq!(b.take(&cx).expect_err("held").code(), Code::Deadline);
+        assert_eq!(b.take(&cx, Instant::now()).expect_err("held").code(), Code::Deadline);
         drop(held);
-        b.take(&Context::unbounded()).expect("free again");
+        b.take(&Context::unbounded(), Instant::now()).expect("free again");
     }
 
     #[test]
     fn the_file_is_everyones_and_may_vanish() {
         let (folder, a, b) = locks(1000);
         let path = folder.path().join("x.lock");
-        drop(a.take(&Context::unbounded()).expect("created"));
+        drop(a.take(&Context::unbounded(), Instant::now()).expect("created"));
         assert_eq!(std::fs::metadata(&path).expect("there").mode() & 0o777, 0o666);
-        let held = a.take(&Context::unbounded()).expect("free");
+        let held = a.take(&Context::unbounded(), Instant::now()).expect("free");
         std::fs::remove_file(&path).expect("removed");
-        drop(b.take(&Context::unbounded()).expect("a new file"));
+        drop(b.take(&Context::unbounded(), Instant::now()).expect("a new file"));
         drop(held);
     }
 
@@ -191,7 +191,7 @@ mod tests {
     fn a_link_in_its_place_is_refused() {
         let (folder, a, _) = locks(1000);
         std::os::unix::fs::symlink(folder.path().join("elsewhere"), folder.path().join("x.lock")).expect("a link");
-        let error = a.take(&Context::unbounded()).expect_err("a link");
+        let error = a.take(&Context::unbounded(), Instant::now()).expect_err("a link");
         assert!(error.code() == Code::Denied && error.message().contains("x.lock"), "{error}");
         assert!(!folder.path().join("elsewhere").exists());
     }

@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use hivemind_abi::model::{Collection, Error, Result};
 
+use crate::cipher::Coding;
 use crate::config::Config;
 
 /// The files of a store.
@@ -18,6 +19,10 @@ pub(crate) struct Place {
     pub(crate) journal: PathBuf,
     /// The file on which writers hold their lock.
     pub(crate) lock: PathBuf,
+    /// How the files are written.
+    pub(crate) coding: Coding,
+    // Of the files with records.
+    extension: &'static str,
     sentinel: PathBuf,
 }
 
@@ -33,7 +38,9 @@ pub(crate) struct Files {
 impl Place {
     /// The place that the settings name.
     pub(crate) fn new(config: &Config, data_dir: &Path) -> Result<Self> {
-        let named = data_dir.join(&config.subfolder).join(format!("{}.json", config.name));
+        let coding = config.coding()?;
+        let (extension, journal) = if coding.is_encrypted() { ("ejson", "ejournal") } else { ("json", "journal") };
+        let named = data_dir.join(&config.subfolder).join(format!("{}.{extension}", config.name));
         let stem = Path::new(&config.name).components().next_back();
         let (Some(Component::Normal(stem)), Some(folder), false) = (stem, named.parent(), config.name.ends_with('/')) else {
             return Err(Error::invalid(format!("name: expected the name of a file, found {:?}", config.name)));
@@ -42,11 +49,41 @@ impl Place {
         Ok(Self {
             // Python joins the whole name, folders included, to the file's folder once more.
             sentinel: folder.join(format!("{}.schema_version", config.name)),
-            journal: folder.join(format!("{stem}.journal")),
-            lock: temp_dir()?.join(format!("{stem}.json.lock")),
+            journal: folder.join(format!("{stem}.{journal}")),
+            lock: temp_dir()?.join(format!("{stem}.{extension}.lock")),
+            coding,
+            extension,
             folder: folder.to_owned(),
             primary: named,
         })
+    }
+
+    /// The primary file in the form that these settings do not ask for, if it is there.
+    pub(crate) fn other_form(&self) -> Option<PathBuf> {
+        let other = self.primary.with_extension(if self.coding.is_encrypted() { "json" } else { "ejson" });
+        exists(&other).then_some(other)
+    }
+
+    /// Refuses a store whose files are there in the other form only: opened in this one it would be empty.
+    ///
+    /// # Errors
+    /// `invalid`, naming the file and what to do.
+    pub(crate) fn check_form(&self) -> Result<()> {
+        let Some(other) = self.other_form().filter(|_| !exists(&self.primary)) else { return Ok(()) };
+        let (other, ours) = (other.display(), self.primary.display());
+        let message = if self.coding.is_encrypted() {
+            format!(
+                "a password is set, but the clients are in {other}, which is not encrypted; take the password out of the settings, or \
+                 move that file away to begin with an empty encrypted store in {ours}; nothing was touched"
+            )
+        } else {
+            format!(
+                "the clients are in {other}, which is encrypted, but no password is set; set `password` of {}, or move that file away \
+                 to begin with an empty store in {ours}; nothing was touched",
+                crate::MODULE
+            )
+        };
+        Err(Error::invalid(message).place(other.to_string()))
     }
 
     /// The files of a collection.
@@ -55,7 +92,7 @@ impl Place {
             return Ok(Files { data: self.primary.clone(), sentinel: self.sentinel.clone() });
         }
         let file = |extension| self.folder.join(format!("{}.{extension}", collection.name));
-        let files = Files { data: file("json"), sentinel: file("schema_version") };
+        let files = Files { data: file(self.extension), sentinel: file("schema_version") };
         if files.data == self.primary {
             let message = format!(
                 "collection {} would be stored in {}, which holds the primary collection; choose another `name`",
@@ -66,6 +103,11 @@ impl Place {
         }
         Ok(files)
     }
+}
+
+/// Whether something has this name, if only a link that leads nowhere.
+fn exists(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
 }
 
 /// What Python's `tempfile.gettempdir()` gives: the first folder of its list in which a file can be written.
@@ -109,6 +151,11 @@ mod tests {
         assert_eq!(odd.primary, Path::new("/srv/a/b.json"));
         assert_eq!(odd.sentinel, Path::new("/srv/a/a/b.schema_version"));
         assert!(odd.lock.ends_with("b.json.lock"));
+        let encrypted = place(r#"{"password": "sixteen letters!"}"#).expect("a place");
+        assert_eq!(encrypted.primary, Path::new("/data/hivemind-core/clients.ejson"));
+        assert_eq!(encrypted.sentinel, usual.sentinel);
+        assert!(encrypted.lock.ends_with("clients.ejson.lock"));
+        assert_ne!(encrypted.journal, usual.journal);
         for name in ["", "..", "a/", "/"] {
             assert!(place(&format!(r#"{{"name": "{name}"}}"#)).is_err(), "{name:?}");
         }

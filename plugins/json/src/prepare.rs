@@ -10,7 +10,7 @@ use hivemind_abi::model::{Catalog, Collection, Context, Error, Result};
 use crate::document::{Document, Edits};
 use crate::entry::{self, Reading};
 use crate::journal;
-use crate::loaded::Loaded;
+use crate::loaded::{Loaded, unreadable};
 use crate::place::{Files, Place};
 use crate::replace::{self, replace};
 use crate::seen::Seen;
@@ -22,6 +22,7 @@ use crate::state::State;
 /// # Errors
 /// `invalid` if two collections would share a file, `too new` if a stored version is newer.
 pub(crate) fn check(place: &Place, state: &State, collections: &[Collection]) -> Result<()> {
+    place.check_form()?;
     let mut taken: Vec<(Files, &str)> = Vec::new();
     for file in state.files.values() {
         taken.push((file.files.clone(), &file.collection.name));
@@ -34,9 +35,18 @@ pub(crate) fn check(place: &Place, state: &State, collections: &[Collection]) ->
             return Err(Error::invalid(message).collection(&collection.name));
         }
         sentinel::check(&files.sentinel, collection)?;
+        if place.coding.is_encrypted() && !state.files.values().any(|file| file.files == files) {
+            check_password(place, &files)?;
+        }
         taken.push((files, &collection.name));
     }
     Ok(())
+}
+
+/// Opens a file once before anything is written: with a wrong password nothing is to be touched, not even a lock.
+fn check_password(place: &Place, files: &Files) -> Result<()> {
+    let Some(content) = Seen::read(&files.data)?.0 else { return Ok(()) };
+    place.coding.decode(content).map(drop).map_err(|e| unreadable(&files.data, &e))
 }
 
 /// Brings the files of the collections from `first` on to their versions and loads them, into tables of their own; only right under
@@ -54,7 +64,7 @@ pub(crate) fn load(
     for (_, collection) in catalog.iter().skip(first) {
         sentinel::check(&place.files(collection)?.sentinel, collection)?;
     }
-    journal::replay(&place.journal, |warning| host.warn(warning))?;
+    journal::replay(place, |warning| host.warn(warning))?;
     let (mut loaded, mut tables) = (Vec::new(), Tables::default());
     tables.extend(catalog);
     for (id, collection) in catalog.iter().skip(first) {
@@ -63,8 +73,8 @@ pub(crate) fn load(
         for file in [&files.data, &files.sentinel, &place.journal] {
             replace::remove_leftovers(file)?;
         }
-        migrate(host, &files, collection)?;
-        let mut file = Loaded::new(id, Arc::clone(collection), files);
+        migrate(host, place, &files, collection)?;
+        let mut file = Loaded::new(id, Arc::clone(collection), files, place.coding.clone());
         file.reload(tables.get_mut(id)?)?;
         loaded.push(file);
     }
@@ -73,7 +83,7 @@ pub(crate) fn load(
 
 /// Rewrites older records in their folded form, then the version, in this order: cut in between, it is all done again, to the same
 /// end.
-fn migrate(host: &Host, files: &Files, collection: &Collection) -> Result<()> {
+fn migrate(host: &Host, place: &Place, files: &Files, collection: &Collection) -> Result<()> {
     let stored = sentinel::check(&files.sentinel, collection)?;
     let version = i64::from(collection.version);
     if matches!(stored, Version::Is(stored) if stored >= version) {
@@ -81,17 +91,18 @@ fn migrate(host: &Host, files: &Files, collection: &Collection) -> Result<()> {
     }
     if let (Some(content), true) = (Seen::read(&files.data)?.0, stored.number() < version) {
         let mut edits = Edits::default();
+        // Whoever loads it next says what is wrong with it.
+        let Ok(content) = place.coding.decode(content) else { return Ok(()) };
         let document = Document::parse(content, |at, member| {
             if let Some(text) = folded(collection, member) {
                 edits.changed.insert(at, Some(text));
             }
         });
-        // Whoever loads it next says what is wrong with it.
         let Ok(document) = document else { return Ok(()) };
         if !edits.is_empty() {
             let (count, path) = (edits.changed.len(), files.data.display());
             host.info(&format!("{path}: {count} records are rewritten for version {version}"));
-            replace(&files.data, document.edited(&edits).source().as_bytes())?;
+            replace(&files.data, &place.coding.encoded(document.edited(&edits).source())?)?;
         }
     }
     sentinel::write(&files.sentinel, collection.version)

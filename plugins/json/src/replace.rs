@@ -4,7 +4,7 @@
 //! file beside the target, [`Staged::commit`] renames it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
@@ -43,9 +43,9 @@ pub(crate) fn create_folder(path: &Path) -> Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("create the folder", path))
 }
 
-/// Writes `content` beside the file that `path` names, with the mode and, where allowed, the owner of that file; a new one is for
+/// Writes the pieces of `content` beside the file that `path` names, with the mode and, where allowed, the owner of that file; a new one is for
 /// the owner alone.
-pub(crate) fn stage(path: &Path, content: &[u8]) -> Result<Staged> {
+pub(crate) fn stage(path: &Path, content: &[impl AsRef<[u8]>]) -> Result<Staged> {
     let cannot_write = failed("write", path);
     let target = resolve(path).map_err(&cannot_write)?;
     let old = match fs::metadata(&target) {
@@ -61,7 +61,11 @@ pub(crate) fn stage(path: &Path, content: &[u8]) -> Result<Staged> {
         if let Some(old) = old {
             adopt(&file, &old)?;
         }
-        (&file).write_all(content)?;
+        // Large pieces go through as they are.
+        let mut out = BufWriter::with_capacity(1 << 16, &file);
+        content.iter().try_for_each(|piece| out.write_all(piece.as_ref()))?;
+        out.flush()?;
+        drop(out);
         file.sync_all()
     };
     fill().map_err(cannot_write)?;
@@ -87,6 +91,11 @@ impl Staged {
         Ok(self.file.take())
     }
 
+    /// The new content, open.
+    pub(crate) const fn file(&self) -> Option<&File> {
+        self.file.as_ref()
+    }
+
     /// The folder to sync after the commit.
     pub(crate) fn folder(&self) -> PathBuf {
         self.target.parent().map_or_else(PathBuf::new, Path::to_owned)
@@ -108,7 +117,7 @@ pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
 
 /// Replaces a file in one go.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {
-    let staged = stage(path, content)?;
+    let staged = stage(path, &[content])?;
     let folder = staged.folder();
     staged.commit()?;
     sync_folder(&folder)
@@ -180,9 +189,9 @@ mod tests {
     fn what_is_not_committed_vanishes_and_what_a_crash_left_is_removed() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a.json");
-        drop(stage(&path, b"1").expect("staged"));
+        drop(stage(&path, &["1"]).expect("staged"));
         assert_eq!(fs::read_dir(folder.path()).expect("a list").count(), 0);
-        std::mem::forget(stage(&path, b"1").expect("staged"));
+        std::mem::forget(stage(&path, &["1"]).expect("staged"));
         fs::write(folder.path().join(".a.json.mine.tmp"), b"").expect("written");
         remove_leftovers(&path).expect("removed");
         assert_eq!(fs::read_dir(folder.path()).expect("a list").count(), 1);

@@ -1,27 +1,31 @@
 //! Noticing that a file was changed by someone else.
 //!
-//! By `stat` on each call, because it is exact, costs about a microsecond and works on every file system. The file that was read is
-//! held open, so that its inode number cannot come back for another file. What `stat` cannot tell is a change in place within one
-//! tick of the file system's clock; so a file that was read while its last change was fresh is compared by content until a tick
-//! has passed, by one caller at a time.
+//! Two ways, with the same answers. Where the kernel tells of changes ([`Watch`]) a call asks whether it did, and looks at the file only
+//! then. Elsewhere each call looks, by `stat`. Either way the file that was read is held open, so that its inode number cannot come
+//! back for another file. What `stat` cannot tell is a change in place within one tick of the file system's clock; so a file that was
+//! read while its last change was fresh is compared by content: on each call until a tick has passed, by one caller at a time, or,
+//! where it is watched, when an event tells of it.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, TryLockError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hivemind_abi::model::{Error, Result};
 
 use crate::replace::{failed, resolve};
+use crate::watch::{News, Watch};
 
 /// Two ticks of the coarsest kernel clock (100 Hz).
 const TICK: Duration = Duration::from_millis(20);
 /// For file systems that keep whole or even seconds only.
 const COARSE_TICK: Duration = Duration::from_secs(2);
 const ATTEMPTS: usize = 5;
+/// Between two looks without cause.
+const LOOK_EVERY_MS: u64 = 100;
 
 /// What a file looked like when it was read.
 #[derive(Debug, Default)]
@@ -31,6 +35,13 @@ pub(crate) struct Seen {
     settled: AtomicBool,
     // Held by the one who compares the content.
     settling: Mutex<()>,
+    watch: Option<Watch>,
+    // Whether the file was what was seen when the watch's events were last taken out.
+    is_clean: bool,
+    // Whether the watch follows a file that was to get the name and maybe did not.
+    is_astray: bool,
+    // When it was last looked at without cause, in milliseconds of a coarse clock.
+    looked: AtomicU64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,29 +77,113 @@ impl Seen {
     /// # Errors
     /// `unavailable` if its folder is not there either, `io` and `denied` if it cannot be read.
     pub(crate) fn read(path: &Path) -> Result<(Option<Vec<u8>>, Self)> {
+        Self::read_watched(path, None)
+    }
+
+    /// The same, from now on with the kernel telling of changes, if it does. Nothing is known after an error.
+    ///
+    /// # Errors
+    /// See [`Seen::read`].
+    pub(crate) fn reread(&mut self, path: &Path) -> Result<Option<Vec<u8>>> {
+        let watch = self.watch.take().or_else(Watch::new);
+        let watch = watch.and_then(|mut watch| watch.arm(path).then_some(watch));
+        let (content, seen) = Self::read_watched(path, watch)?;
+        *self = seen;
+        Ok(content)
+    }
+
+    fn read_watched(path: &Path, mut watch: Option<Watch>) -> Result<(Option<Vec<u8>>, Self)> {
         let mut attempts = ATTEMPTS;
         loop {
             let moment = SystemTime::now();
-            let Some((stamp, mut file)) = open(path)? else { return Ok((None, Self::default())) };
-            let mut content = Vec::with_capacity(usize::try_from(stamp.size).unwrap_or(0));
+            let Some((stamp, mut file)) = open(path)? else { return Ok((None, Self::new(None, false, watch))) };
+            // Before it is read: what changes from here on is an event.
+            watch = watch.and_then(|mut watch| watch.follow(&file).then_some(watch));
+            let mut content = Vec::with_capacity(usize::try_from(stamp.size).unwrap_or(0) + 1);
             file.read_to_end(&mut content).map_err(failed("read", path))?;
             let steady = Stamp::new(&file.metadata().map_err(failed("read", path))?) == stamp;
             attempts -= 1;
             if steady || attempts == 0 {
-                let settled = AtomicBool::new(steady && stamp.is_settled(moment));
-                return Ok((Some(content), Self { file: Some((stamp, file)), settled, settling: Mutex::new(()) }));
+                let settled = steady && stamp.is_settled(moment);
+                return Ok((Some(content), Self::new(Some((stamp, file)), settled, watch)));
             }
         }
     }
 
-    /// What our own new content of a file looks like. If that cannot be told it looks like none, and is read again.
-    pub(crate) fn written(file: Option<File>) -> Self {
-        let file = file.and_then(|file| Some((Stamp::new(&file.metadata().ok()?), file)));
-        Self { file, settled: AtomicBool::new(false), settling: Mutex::new(()) }
+    fn new(file: Option<(Stamp, File)>, settled: bool, watch: Option<Watch>) -> Self {
+        let (settled, is_clean) = (AtomicBool::new(settled), watch.is_some());
+        Self { file, settled, settling: Mutex::new(()), watch, is_clean, is_astray: false, looked: AtomicU64::new(coarse_ms()) }
     }
 
-    /// Whether the file still is what was seen, `content` being what it held then.
+    /// Notes which file is about to be given the name: our own new content, not known to anybody yet.
+    pub(crate) fn expect(&mut self, file: &File) {
+        self.watch = self.watch.take().and_then(|mut watch| watch.follow(file).then_some(watch));
+        self.is_clean = false;
+        self.is_astray = true;
+    }
+
+    /// Takes over our own new content, right after [`Seen::expect`] and after it was given its name.
+    pub(crate) fn written(&mut self, path: &Path, file: Option<File>) {
+        let mut watch = self.watch.take();
+        let news = watch.as_mut().and_then(Watch::take);
+        // Nobody else knew the file while it had no name; whoever has changed it since is told of.
+        let untouched = news.is_some_and(|news| news == News::default());
+        let file = file.and_then(|file| Some((Stamp::new(&file.metadata().ok()?), file)));
+        *self = Self::new(file, false, watch);
+        self.is_clean = untouched && matches!(self.looks_current(path), Ok(true));
+    }
+
+    /// Whether the file still is what was seen, `content` being what it held then. False also means: look closer, by
+    /// [`Seen::is_still_current`], which needs to be alone.
     pub(crate) fn is_current(&self, path: &Path, content: &[u8]) -> Result<bool> {
+        match &self.watch {
+            Some(_) => Ok(self.is_quiet() && self.looks_current_now_and_then(path)?),
+            None => self.is_current_by_stat(path, content),
+        }
+    }
+
+    /// Whether nothing has happened since it was known to be what was seen.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.is_clean && self.watch.as_ref().is_some_and(Watch::is_quiet)
+    }
+
+    /// The same, for sure.
+    pub(crate) fn is_still_current(&mut self, path: &Path, content: &[u8]) -> Result<bool> {
+        let Some(watch) = &mut self.watch else { return self.is_current_by_stat(path, content) };
+        self.is_clean = false;
+        let news = watch.take().map(|news| News { way: news.way || self.is_astray, ..news });
+        self.is_astray = false;
+        if news.is_none_or(|news| news.way) {
+            let follow =
+                |watch: &mut Watch, file: &Option<(Stamp, File)>| file.as_ref().is_none_or(|(_, file)| watch.follow(file));
+            let mut watch = self.watch.take().filter(|_| news.is_some());
+            watch = watch.and_then(|mut watch| (watch.arm(path) && follow(&mut watch, &self.file)).then_some(watch));
+            self.watch = watch;
+        }
+        if !self.looks_current(path)? {
+            return Ok(false);
+        }
+        let may_hide = news != Some(News::default()) && self.file.is_some() && !self.is_settled();
+        if may_hide && Self::read(path)?.0.as_deref() != Some(content) {
+            return Ok(false);
+        }
+        self.is_clean = self.watch.is_some();
+        Ok(true)
+    }
+
+    /// Looks at the file without cause every so often: for changes that pass the kernel unseen, such as another disk being mounted
+    /// over the folder.
+    fn looks_current_now_and_then(&self, path: &Path) -> Result<bool> {
+        let (now, last) = (coarse_ms(), self.looked.load(Ordering::Relaxed));
+        if now.wrapping_sub(last) < LOOK_EVERY_MS
+            || self.looked.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_err()
+        {
+            return Ok(true);
+        }
+        self.looks_current(path)
+    }
+
+    fn is_current_by_stat(&self, path: &Path, content: &[u8]) -> Result<bool> {
         if !self.looks_current(path)? {
             return Ok(false);
         }
@@ -109,6 +204,11 @@ impl Seen {
         Ok(same)
     }
 
+    /// How changes are noticed, in a word.
+    pub(crate) const fn means(&self) -> &'static str {
+        if self.watch.is_some() { "inotify" } else { "stat" }
+    }
+
     /// Whether it has not been touched as far as `stat` tells.
     pub(crate) fn looks_current(&self, path: &Path) -> Result<bool> {
         match fs::metadata(path) {
@@ -126,6 +226,16 @@ impl Seen {
     fn stamp(&self) -> Option<Stamp> {
         self.file.as_ref().map(|(stamp, _)| *stamp)
     }
+}
+
+/// Milliseconds of a clock that costs next to nothing to read.
+fn coarse_ms() -> u64 {
+    #[cfg(target_os = "linux")]
+    let clock = rustix::time::ClockId::MonotonicCoarse;
+    #[cfg(not(target_os = "linux"))]
+    let clock = rustix::time::ClockId::Monotonic;
+    let now = rustix::time::clock_gettime(clock);
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
 }
 
 fn open(path: &Path) -> Result<Option<(Stamp, File)>> {

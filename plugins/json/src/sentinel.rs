@@ -1,12 +1,15 @@
 //! The version of a file's records, in a file of its own beside it: `2`, without a line end.
 
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read as _};
 use std::path::Path;
 
 use hivemind_abi::model::{Collection, Error, Result};
 
 use crate::replace::{create_folder, failed, replace};
+
+/// How much of a sentinel is looked at, in bytes.
+const LARGEST: u64 = 4096;
 
 /// What a sentinel says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +28,16 @@ impl Version {
     /// # Errors
     /// `io` and `denied`: unlike Python we do not take a sentinel that we may not read for an old one.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        match fs::read(path) {
+        let read = || {
+            // Reading a pipe would wait for ever, and a number needs no more than this.
+            if !fs::metadata(path)?.is_file() {
+                return Err(io::Error::other("it is no regular file; move it away"));
+            }
+            let mut content = Vec::new();
+            File::open(path)?.take(LARGEST).read_to_end(&mut content)?;
+            Ok(content)
+        };
+        match read() {
             Ok(content) => Ok(Self::parse(&content)),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(Self::Missing),
             Err(e) => Err(failed("read", path)(e)),

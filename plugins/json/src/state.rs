@@ -7,15 +7,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hivemind_abi::model::table::{Record, Tables};
+use hivemind_abi::model::table::{Record, Tables, Undo};
 use hivemind_abi::model::{Catalog, Collection, CollectionId, Context, Error, Key, Mutation, Outcome, Result, Row};
 
+use crate::cipher::Coding;
 use crate::document::{Document, Edits};
 use crate::entry;
 use crate::journal;
-use crate::loaded::Loaded;
-use crate::replace::random;
-use crate::replace::{self, Staged};
+use crate::loaded::{Loaded, New, NewText};
+use crate::replace::{self, Staged, random};
+use crate::sentinel;
 use hivemind_abi::model::history::History;
 
 /// What a handle knows.
@@ -48,7 +49,9 @@ impl State {
     /// # Errors
     /// `corrupt` if the file cannot be read.
     pub(crate) fn refresh(&mut self, id: CollectionId) -> Result<()> {
-        if self.file(id)?.is_current()? { Ok(()) } else { self.reload(id) }
+        self.file(id)?;
+        let current = self.files.get_mut(&id).map_or(Ok(false), Loaded::is_still_current)?;
+        if current { Ok(()) } else { self.reload(id) }
     }
 
     /// Reads a collection's file again, come what may.
@@ -66,23 +69,33 @@ impl State {
         Ok(())
     }
 
-    /// Tries a batch and takes it back: what came of it, and what it changes.
+    /// Tries batches one after another and takes them back: what came of each, and what all of them together change.
     ///
     /// # Errors
-    /// The batch's own.
-    pub(crate) fn plan(&mut self, catalog: &Catalog, cx: &Context<'_>, batch: &[Mutation]) -> Result<(Vec<Outcome>, Vec<Part>)> {
-        let (outcomes, undo) = self.tables.apply(catalog, cx, batch)?;
+    /// What concerns all of them. What concerns one is its result.
+    pub(crate) fn plan(&mut self, catalog: &Catalog, cx: &Context<'_>, batches: &[&[Mutation]]) -> Result<Plan> {
+        // All files first: one that is read again brings its table to what the file says, without what was tried before.
+        let current: Vec<Result<()>> = batches.iter().map(|batch| self.refresh_for(batch)).collect();
+        let mut undos = Vec::new();
+        let mut results = Vec::with_capacity(batches.len());
+        for (batch, current) in batches.iter().zip(current) {
+            let tried = current.and_then(|()| self.tables.apply(catalog, cx, batch));
+            results.push(tried.map(|(outcomes, undo)| {
+                undos.push(undo);
+                outcomes
+            }));
+        }
         let mut touched: BTreeMap<(CollectionId, Key), Option<Row>> = BTreeMap::new();
-        // In the order of the batch, which is the order in which new records go into the file.
+        // In the order of the batches, which is the order in which new records go into the file.
         let mut order = Vec::new();
-        for (id, key) in undo.touched() {
+        for (id, key) in undos.iter().flat_map(Undo::touched) {
             if let std::collections::btree_map::Entry::Vacant(slot) = touched.entry((id, key.clone())) {
                 let now = self.tables.get(id).ok().and_then(|table| table.get(key).ok().flatten()).cloned();
                 slot.insert(now);
                 order.push((id, key.clone()));
             }
         }
-        self.tables.undo(undo);
+        undos.into_iter().rev().for_each(|undo| self.tables.undo(undo));
         let mut parts: BTreeMap<CollectionId, Part> = BTreeMap::new();
         for (id, key) in order {
             let new = touched.remove(&(id, key.clone())).flatten();
@@ -93,17 +106,41 @@ impl State {
                 parts.entry(id).or_insert_with(|| Part::new(file)).touched.push(Touched { key, at, old, new });
             }
         }
-        Ok((outcomes, parts.into_values().collect()))
+        Ok(Plan { results, parts: parts.into_values().collect() })
+    }
+
+    /// Makes sure that the collections of a batch are what their files say.
+    fn refresh_for(&mut self, batch: &[Mutation]) -> Result<()> {
+        let mut seen: Vec<CollectionId> = Vec::new();
+        for (index, mutation) in batch.iter().enumerate() {
+            let id = mutation.collection();
+            if !seen.contains(&id) {
+                seen.push(id);
+                self.refresh(id).map_err(|e| e.mutation(index))?;
+                let file = self.file(id)?;
+                // Another program may have brought the store to a newer version since.
+                sentinel::check(&file.files.sentinel, &file.collection).map_err(|e| e.mutation(index))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets what the files hold, so that each is read anew when it is asked for.
+    pub(crate) fn forget(&mut self, catalog: &Catalog) {
+        self.tables = Tables::default();
+        self.tables.extend(catalog);
+        self.files.values_mut().for_each(Loaded::forget);
+        self.history.record_unknown();
     }
 
     /// Whether nobody touched the files of these changes since they were planned.
     ///
     /// # Errors
     /// `io` if that cannot be told.
-    pub(crate) fn still_fits(&self, written: &[Written]) -> Result<bool> {
+    pub(crate) fn still_fits(&mut self, written: &[Written]) -> Result<bool> {
         for one in written {
-            let file = self.file(one.id)?;
-            if file.generation != one.generation || !file.looks_current()? {
+            let Some(file) = self.files.get_mut(&one.id) else { return Ok(false) };
+            if file.generation != one.generation || !file.is_still_current()? {
                 return Ok(false);
             }
         }
@@ -115,19 +152,32 @@ impl State {
     /// # Errors
     /// `io` and `denied`: then nothing happened.
     pub(crate) fn switch(&mut self, written: Written) -> Result<()> {
-        let Written { id, staged, document, rows, removed, added, .. } = written;
+        let Written { id, staged, new, rows, removed, added, .. } = written;
         let table = self.tables.get_mut(id)?;
+        let file = self.files.get_mut(&id);
+        if let (Some(file), Some(new)) = (file, staged.file()) {
+            file.expect(new);
+        }
         let renamed = staged.commit()?;
         let keys: Vec<_> = rows.iter().map(|(key, _)| (id, key.clone())).collect();
         for (key, row) in rows {
             table.replace(&key, row.map(Record::Row));
         }
         if let Some(file) = self.files.get_mut(&id) {
-            file.adopt(document, renamed, &removed, added);
+            file.adopt(new, renamed, &removed, added);
         }
         self.history.record(keys);
         Ok(())
     }
+}
+
+/// What came of trying batches.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// One for each batch.
+    pub(crate) results: Vec<Result<Vec<Outcome>>>,
+    /// What they change, by file.
+    pub(crate) parts: Vec<Part>,
 }
 
 /// What a batch changes in one file.
@@ -138,6 +188,7 @@ pub(crate) struct Part {
     path: PathBuf,
     generation: u64,
     document: Arc<Document>,
+    coding: Coding,
     touched: Vec<Touched>,
 }
 
@@ -155,7 +206,7 @@ pub(crate) struct Written {
     id: CollectionId,
     generation: u64,
     staged: Staged,
-    document: Document,
+    new: New,
     rows: Vec<(Key, Option<Row>)>,
     removed: Vec<usize>,
     added: Vec<Key>,
@@ -169,6 +220,7 @@ impl Part {
             path: file.files.data.clone(),
             generation: file.generation,
             document: Arc::clone(&file.document),
+            coding: file.coding().clone(),
             touched: Vec::new(),
         }
     }
@@ -209,9 +261,21 @@ impl Part {
             rows.push((key, row));
         }
         removed.sort_unstable();
-        let document = self.document.edited(&edits);
-        let staged = replace::stage(&self.path, document.source().as_bytes())?;
-        let written = Written { id: self.id, generation: self.generation, staged, document, rows, removed, added };
+        let text = match self.document.pieces(&edits) {
+            Some(_) => NewText::Edits(edits),
+            None => NewText::Whole(self.document.edited(&edits)),
+        };
+        let pieces = match &text {
+            NewText::Edits(edits) => self.document.pieces(edits).unwrap_or_default(),
+            NewText::Whole(document) => vec![document.source()],
+        };
+        let stored = self.coding.encode(&pieces)?;
+        let staged = match &stored {
+            None => replace::stage(&self.path, &pieces)?,
+            Some(content) => replace::stage(&self.path, &[content])?,
+        };
+        let new = New { text, stored: stored.unwrap_or_default() };
+        let written = Written { id: self.id, generation: self.generation, staged, new, rows, removed, added };
         Ok((written, journal::Changes { file: file_name(&self.path), records }))
     }
 }

@@ -88,14 +88,6 @@ fn new_folders_are_the_owners_alone() {
 }
 
 #[test]
-fn a_password_is_unsupported_and_nothing_is_touched() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let error = open(r#"{"password": "sixteen-letters!"}"#, Host::detached(folder.path())).map(drop).expect_err("unsupported");
-    assert_eq!(error.code(), Code::Unsupported);
-    assert_eq!(fs::read_dir(folder.path()).expect("a list").count(), 0);
-}
-
-#[test]
 fn a_file_that_cannot_be_read_is_reported_and_never_overwritten() {
     for content in ["", "{", "[]", "null", "\u{feff}{}", "{\"1\": {\"client_id\": 1},}"] {
         let folder = Folder::new();

@@ -14,7 +14,7 @@ use rusqlite::Connection;
 
 use crate::config::{Config, Location};
 use crate::connection::{Lease, Opener, Pool, Use, Watched, check_version, closed};
-use crate::file::DatabaseFile;
+use crate::file::{DatabaseFile, Stored};
 use crate::group::Group;
 use crate::history::History;
 use crate::key::Cipher;
@@ -188,7 +188,7 @@ impl Sqlite {
     /// Creates or migrates these collections, unless that was done.
     fn bring_up(&self, cx: &Context<'_>, store: &Store, connection: &Watched, collections: &[Collection]) -> Result<()> {
         let failed = |e: rusqlite::Error| self.opener.failed(&e);
-        let stored = migrate::stored(connection).map_err(failed)?;
+        let stored = Stored::read(connection).map_err(failed)?;
         migrate::check_versions(&stored, collections, self.opener.place())?;
         if migrate::is_done(connection, &stored, collections).map_err(failed)? {
             return Ok(());

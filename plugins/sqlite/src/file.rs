@@ -38,6 +38,16 @@ pub(crate) struct Stored {
     pub(crate) user_version: i64,
     /// The other collections' versions.
     pub(crate) versions: HashMap<String, i64>,
+    /// What has a name in it, by that name in small letters.
+    pub(crate) objects: HashMap<String, schema::Object>,
+}
+
+impl Stored {
+    /// What a connection sees now.
+    pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Self> {
+        let (user_version, versions) = (schema::user_version(connection)?, schema::versions(connection)?);
+        Ok(Self { user_version, versions, objects: schema::objects(connection)? })
+    }
 }
 
 /// Why a look failed: SQLite's code, and our words.
@@ -102,8 +112,15 @@ impl DatabaseFile {
     /// Creates the file and the folders above it if they are not there. What is there keeps its mode.
     pub(crate) fn create(&self) -> Result<()> {
         let failed = |e| error::from_io(e, "creating", &self.path);
-        if self.path.try_exists().map_err(failed)? {
-            return Ok(());
+        match std::fs::metadata(&self.path) {
+            Ok(found) if found.is_file() => return Ok(()),
+            // SQLite would wait at a pipe for ever, and call a folder or a device a broken disk.
+            Ok(_) => {
+                let message = format!("{} is no regular file; move it away or choose another `name`", self.place);
+                return Err(Error::io(message).place(&self.place));
+            }
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            Err(e) => return Err(failed(e)),
         }
         self.create_folder()?;
         match private_file().create_new(true).open(&self.path) {
@@ -242,10 +259,8 @@ fn escaped(path: &Path) -> OsString {
 }
 
 fn stored(connection: &Connection) -> rusqlite::Result<(String, Stored)> {
-    let user_version = schema::user_version(connection)?;
-    let versions = schema::versions(connection)?;
     let encoding = connection.query_row("PRAGMA encoding", [], |row| row.get(0))?;
-    Ok((encoding, Stored { user_version, versions }))
+    Ok((encoding, Stored::read(connection)?))
 }
 
 #[cfg(unix)]

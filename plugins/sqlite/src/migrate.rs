@@ -21,17 +21,13 @@ pub(crate) struct Migration<'m> {
     pub(crate) failed: &'m dyn Fn(&rusqlite::Error) -> Error,
 }
 
-/// Refuses collections that are stored in a newer version.
+/// Refuses collections that are stored in a newer version, and a file in which something else has their name.
 pub(crate) fn check_versions(stored: &Stored, collections: &[Collection], place: &str) -> Result<()> {
     collections.iter().try_for_each(|c| {
         let version = schema::stored_version(c, stored.user_version, &stored.versions);
-        schema::check_version(c, version, place)
+        schema::check_version(c, version, place)?;
+        schema::check_object(c, &stored.objects, place)
     })
-}
-
-/// The stored versions as this connection sees them now.
-pub(crate) fn stored(connection: &Connection) -> rusqlite::Result<Stored> {
-    Ok(Stored { user_version: schema::user_version(connection)?, versions: schema::versions(connection)? })
 }
 
 /// Whether there is nothing to do for these collections.
@@ -50,7 +46,7 @@ impl Migration<'_> {
     pub(crate) fn run(&self, cx: &Context<'_>, connection: &Connection, collections: &[Collection]) -> Result<()> {
         let failed = |e: rusqlite::Error| (self.failed)(&e);
         // Again, because somebody may have upgraded the file since it was looked at.
-        let stored = stored(connection).map_err(failed)?;
+        let stored = Stored::read(connection).map_err(failed)?;
         check_versions(&stored, collections, self.place)?;
         for collection in collections {
             let is_new = schema::columns(connection, &collection.name).map_err(failed)?.is_empty();

@@ -29,6 +29,58 @@ impl Column {
     }
 }
 
+/// Something with a name in the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Object {
+    /// A table, and the name and type of the columns of its key.
+    Table(Vec<(String, String)>),
+    /// A view, an index, a virtual table.
+    Other(&'static str),
+}
+
+/// What has a name in the file, by that name in small letters.
+pub(crate) fn objects(connection: &Connection) -> rusqlite::Result<HashMap<String, Object>> {
+    let mut named = connection.prepare("SELECT name, type, rootpage FROM sqlite_master WHERE type <> 'trigger'")?;
+    let named = named.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let mut key = connection.prepare("SELECT name, type FROM pragma_table_info(?1) WHERE pk > 0")?;
+    named
+        .map(|found| {
+            let (name, kind, page): (String, String, Option<i64>) = found?;
+            let object = match (kind.as_str(), page) {
+                // Only what is stored in the file itself begins on a page of it.
+                ("table", None | Some(0)) => Object::Other("a virtual table"),
+                ("table", _) => {
+                    Object::Table(key.query_map([&name], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?)
+                }
+                ("view", _) => Object::Other("a view"),
+                _ => Object::Other("an index"),
+            };
+            Ok((name.to_ascii_lowercase(), object))
+        })
+        .collect()
+}
+
+/// Refuses a file in which the collection's name belongs to something that cannot hold its records.
+pub(crate) fn check_object(collection: &Collection, objects: &HashMap<String, Object>, place: &str) -> Result<()> {
+    let (name, key) = (&collection.name, collection.key_name());
+    let expected = if collection.key_kind() == Kind::Int { "INT" } else { "" };
+    let found = match objects.get(&name.to_ascii_lowercase()) {
+        None => return Ok(()),
+        Some(Object::Table(columns)) => match &columns[..] {
+            [(column, kind)] if column.eq_ignore_ascii_case(key) && kind.to_ascii_uppercase().contains(expected) => return Ok(()),
+            [] => "a table without one".to_owned(),
+            columns => columns.iter().map(|(column, kind)| format!("{column} {kind}")).collect::<Vec<_>>().join(", "),
+        },
+        Some(Object::Other(what)) => (*what).to_owned(),
+    };
+    let kind = if expected.is_empty() { "TEXT" } else { "INTEGER" };
+    let message = format!(
+        "{place} is another program's database: expected a table {name} with the primary key {key} {kind}, found {found}; move \
+         it away or choose another `name` (it is left as it is)"
+    );
+    Err(Error::corrupt(message).collection(name).place(place))
+}
+
 pub(crate) fn user_version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }

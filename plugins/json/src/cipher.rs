@@ -1,0 +1,381 @@
+//! Encrypted stores: one file is an envelope of hexadecimal texts around an AES-GCM ciphertext of zlib-compressed JSON, as the Python
+//! node writes it.
+//!
+//! The decision here: the password is the key itself, because it is so there, and so nothing is derived from it. What can be opened
+//! is what Python's library opens: keys of 16, 24 and 32 bytes, nonces of 12 bytes (other writers) and 16 (Python), a tag of its own
+//! or the last 16 bytes of the ciphertext.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io::Read as _;
+use std::sync::Arc;
+
+use aes_gcm::aead::array::ArraySize;
+use aes_gcm::aead::consts::{U12, U16};
+use aes_gcm::aead::inout::InOutBuf;
+use aes_gcm::aes::{Aes128, Aes192, Aes256};
+use aes_gcm::{AeadInOut, AesGcm, KeyInit as _, Nonce, Tag};
+use flate2::Compression;
+use flate2::read::ZlibDecoder;
+use flate2::write::ZlibEncoder;
+use hivemind_abi::model::json::{self, Json};
+use hivemind_abi::model::{Error, Result};
+
+/// Characters of a password, neither more nor fewer: the Python node refuses all others.
+const CHARACTERS: usize = 16;
+const NONCE: usize = 16;
+const TAG: usize = 16;
+/// What a file may grow to when it is decompressed: this, or so many times its compressed size. Clients with nothing but defaults
+/// shrink to less than a thirtieth; a bomb to a thousandth.
+const GROWS_TO: u64 = 64 << 20;
+const GROWS_BY: u64 = 200;
+
+/// How the texts of a store are kept in its files: as they are, or encrypted.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Coding(Option<Arc<Cipher>>);
+
+impl Coding {
+    /// The coding of a store with this password, if it has one.
+    ///
+    /// # Errors
+    /// `invalid` for a password of a length that no key has.
+    pub(crate) fn new(password: Option<&str>) -> Result<Self> {
+        Ok(Self(password.map(Cipher::new).transpose()?.map(Arc::new)))
+    }
+
+    /// Whether files are encrypted.
+    pub(crate) const fn is_encrypted(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// What a file with this text, given in pieces, holds; `None`: just that.
+    ///
+    /// # Errors
+    /// See [`Cipher::seal`].
+    pub(crate) fn encode(&self, text: &[&str]) -> Result<Option<Vec<u8>>> {
+        self.0.as_ref().map(|cipher| cipher.seal(text)).transpose()
+    }
+
+    /// The same as one.
+    ///
+    /// # Errors
+    /// See [`Cipher::seal`].
+    pub(crate) fn encoded<'t>(&self, text: &'t str) -> Result<Cow<'t, [u8]>> {
+        Ok(self.encode(&[text])?.map_or(Cow::Borrowed(text.as_bytes()), Cow::Owned))
+    }
+
+    /// The text of a file, not yet known to be one.
+    ///
+    /// # Errors
+    /// See [`Cipher::open`].
+    pub(crate) fn decode(&self, content: Vec<u8>) -> Result<Vec<u8>> {
+        match &self.0 {
+            None => Ok(content),
+            Some(cipher) => cipher.open(&content),
+        }
+    }
+}
+
+/// Encrypts and decrypts with one password. Neither it nor what was made of it is ever shown, and both are wiped when this is dropped.
+pub(crate) struct Cipher(Key);
+
+#[derive(Clone)]
+enum Key {
+    Aes128(Aes128),
+    Aes192(Aes192),
+    Aes256(Aes256),
+}
+
+impl fmt::Debug for Cipher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Cipher(secret)")
+    }
+}
+
+impl Cipher {
+    /// The cipher of a password.
+    ///
+    /// # Errors
+    /// `invalid` for one of a length that no key has.
+    pub(crate) fn new(password: &str) -> Result<Self> {
+        let key = password.as_bytes();
+        let fits = password.chars().count() == CHARACTERS;
+        let made = match key.len() {
+            16 if fits => Aes128::new_from_slice(key).map(Key::Aes128),
+            24 if fits => Aes192::new_from_slice(key).map(Key::Aes192),
+            32 if fits => Aes256::new_from_slice(key).map(Key::Aes256),
+            bytes => {
+                let characters = password.chars().count();
+                return Err(Error::invalid(format!(
+                    "password: expected {CHARACTERS} characters that are 16, 24 or 32 bytes in UTF-8, found {characters} characters of \
+                     {bytes} bytes; the password is the key of the encryption, in the Python node too; nothing was touched"
+                )));
+            }
+        };
+        made.map(Self).map_err(|_| Error::invalid("password: no key can be made of it"))
+    }
+
+    /// A file with the text of these pieces in it, laid out as Python does it.
+    ///
+    /// # Errors
+    /// `io` if the system gives no random number.
+    pub(crate) fn seal(&self, text: &[&str]) -> Result<Vec<u8>> {
+        // The fastest level: it makes files a third larger than Python's and is five times as fast.
+        let mut zlib = ZlibEncoder::new(
+            Vec::with_capacity(text.iter().map(|piece| piece.len()).sum::<usize>() / 4 + 64),
+            Compression::fast(),
+        );
+        text.iter().try_for_each(|piece| write_ascii(piece, &mut zlib))?;
+        let mut data = zlib.finish()?;
+        let mut nonce = [0; NONCE];
+        getrandom::fill(&mut nonce).map_err(|e| Error::io(format!("the system gave no random number: {e}")))?;
+        let tag = match &self.0 {
+            Key::Aes128(key) => encrypt(key, nonce, &mut data),
+            Key::Aes192(key) => encrypt(key, nonce, &mut data),
+            Key::Aes256(key) => encrypt(key, nonce, &mut data),
+        };
+        let tag = tag.ok_or_else(|| Error::invalid("the store is too large to be encrypted"))?;
+        let mut out = Vec::with_capacity(data.len() * 2 + 160);
+        out.extend_from_slice(b"{\n    \"ciphertext\": \"");
+        push_hex(&data, &mut out);
+        out.extend_from_slice(b"\",\n    \"tag\": \"");
+        push_hex(&tag, &mut out);
+        out.extend_from_slice(b"\",\n    \"nonce\": \"");
+        push_hex(&nonce, &mut out);
+        out.extend_from_slice(b"\"\n}");
+        Ok(out)
+    }
+
+    /// The text in a file. An empty object stands for an empty store, as it does for Python.
+    ///
+    /// # Errors
+    /// `corrupt` for what is no such file, `denied` for one that this password does not open.
+    pub(crate) fn open(&self, content: &[u8]) -> Result<Vec<u8>> {
+        let Some(Envelope { mut data, tag, nonce }) = Envelope::parse(content)? else { return Ok(b"{}".to_vec()) };
+        let opened = match &self.0 {
+            Key::Aes128(key) => decrypt(key, &nonce, &mut data, &tag),
+            Key::Aes192(key) => decrypt(key, &nonce, &mut data, &tag),
+            Key::Aes256(key) => decrypt(key, &nonce, &mut data, &tag),
+        };
+        if !opened {
+            return Err(Error::denied(
+                "the password does not open it: it was written with another one, or changed since by someone without the password",
+            ));
+        }
+        decompressed(&data)
+    }
+}
+
+/// A file's parts.
+struct Envelope {
+    data: Vec<u8>,
+    tag: Vec<u8>,
+    nonce: Vec<u8>,
+}
+
+impl Envelope {
+    /// `None` for an empty object.
+    fn parse(content: &[u8]) -> Result<Option<Self>> {
+        const EXPECTED: &str = "expected an encrypted store, an object of the texts \"ciphertext\", \"tag\" and \"nonce\"";
+        let wrong = |what: String| Error::corrupt(format!("{EXPECTED}; {what}"));
+        let text = std::str::from_utf8(content).map_err(|_| wrong("found bytes that are no text".to_owned()))?;
+        let parsed = json::parse(text).map_err(|e| wrong(e.to_string()))?;
+        let Json::Object(members) = &parsed else { return Err(wrong(format!("found {}", parsed.kind()))) };
+        if members.is_empty() {
+            return Ok(None);
+        }
+        let bytes = |name: &str| {
+            let Some(member) = parsed.member(name) else {
+                let plain = members.iter().all(|m| matches!(m.value, Json::Object(_)));
+                let hint = if plain { ": it looks like a store that is not encrypted" } else { "" };
+                return Err(wrong(format!("found no {name:?}{hint}")));
+            };
+            let Json::String(text) = &member.value else {
+                return Err(wrong(format!("found {} as {name:?}", member.value.kind())));
+            };
+            base16ct::mixed::decode_vec(text.decode().as_bytes()).map_err(|_| wrong(format!("{name:?} is not hexadecimal")))
+        };
+        let (mut data, nonce) = (bytes("ciphertext")?, bytes("nonce")?);
+        let tag = match parsed.member("tag").map(|m| &m.value) {
+            // What browsers make.
+            None | Some(Json::Null) => data.split_off(data.len().saturating_sub(TAG)),
+            Some(_) => bytes("tag")?,
+        };
+        if tag.len() != TAG {
+            return Err(wrong(format!("expected a tag of {TAG} bytes, found {}", tag.len())));
+        }
+        if !matches!(nonce.len(), 12 | NONCE) {
+            return Err(wrong(format!("expected a nonce of {NONCE} or 12 bytes, found {}", nonce.len())));
+        }
+        Ok(Some(Self { data, tag, nonce }))
+    }
+}
+
+fn encrypt<A>(key: &A, nonce: [u8; NONCE], data: &mut [u8]) -> Option<Tag>
+where
+    A: Clone,
+    AesGcm<A, U16>: AeadInOut<NonceSize = U16, TagSize = U16> + From<A>,
+{
+    AesGcm::<A, U16>::from(key.clone()).encrypt_inout_detached(&Nonce::from(nonce), &[], InOutBuf::from(data)).ok()
+}
+
+fn decrypt<A>(key: &A, nonce: &[u8], data: &mut [u8], tag: &[u8]) -> bool
+where
+    A: Clone,
+    AesGcm<A, U16>: AeadInOut<NonceSize = U16, TagSize = U16> + From<A>,
+    AesGcm<A, U12>: AeadInOut<NonceSize = U12, TagSize = U16> + From<A>,
+{
+    fn with<C: AeadInOut<NonceSize = N, TagSize = U16>, N: ArraySize>(
+        cipher: &C,
+        nonce: &[u8],
+        data: &mut [u8],
+        tag: &[u8],
+    ) -> bool {
+        match (Nonce::<N>::try_from(nonce), Tag::try_from(tag)) {
+            (Ok(nonce), Ok(tag)) => cipher.decrypt_inout_detached(&nonce, &[], InOutBuf::from(data), &tag).is_ok(),
+            _ => false,
+        }
+    }
+    if nonce.len() == NONCE {
+        with(&AesGcm::<A, U16>::from(key.clone()), nonce, data, tag)
+    } else {
+        with(&AesGcm::<A, U12>::from(key.clone()), nonce, data, tag)
+    }
+}
+
+fn decompressed(data: &[u8]) -> Result<Vec<u8>> {
+    let limit = (data.len() as u64).saturating_mul(GROWS_BY).max(GROWS_TO);
+    let mut text = Vec::with_capacity(data.len().saturating_mul(8).min(GROWS_TO as usize));
+    ZlibDecoder::new(data)
+        .take(limit + 1)
+        .read_to_end(&mut text)
+        .map_err(|e| Error::corrupt(format!("what is encrypted in it cannot be decompressed: {e}")))?;
+    if text.len() as u64 > limit {
+        let message =
+            format!("what is encrypted in it grows from {} to more than {limit} bytes when it is decompressed", data.len());
+        return Err(Error::corrupt(message));
+    }
+    Ok(text)
+}
+
+fn push_hex(bytes: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + bytes.len() * 2, 0);
+    // The room is exactly what it takes.
+    let _ = base16ct::lower::encode(bytes, &mut out[start..]);
+}
+
+/// Writes JSON text with everything outside of ASCII escaped, as Python does it inside of the envelope. In JSON that stands in strings
+/// only.
+fn write_ascii(text: &str, out: &mut impl std::io::Write) -> std::io::Result<()> {
+    let mut rest = text;
+    while let Some(at) = rest.bytes().position(|b| !b.is_ascii()) {
+        out.write_all(&rest.as_bytes()[..at])?;
+        let Some(character) = rest[at..].chars().next() else { break };
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            write!(out, "\\u{unit:04x}")?;
+        }
+        rest = &rest[at + character.len_utf8()..];
+    }
+    out.write_all(rest.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use hivemind_abi::model::Code;
+
+    use super::*;
+
+    const PASSWORD: &str = "sixteen letters!";
+
+    fn cipher(password: &str) -> Cipher {
+        Cipher::new(password).expect(password)
+    }
+
+    fn opened(content: &[u8]) -> Result<String> {
+        cipher(PASSWORD).open(content).map(|text| String::from_utf8(text).expect("UTF-8"))
+    }
+
+    #[test]
+    fn every_password_that_python_takes_opens_what_it_sealed_and_no_other_does() {
+        for password in [PASSWORD, "8lettersüüüüüüüü", "üüüüüüüüüüüüüüüü", "🐝🐝üü123456789012"] {
+            let Ok(cipher) = Cipher::new(password) else { panic!("{password}: {}", password.len()) };
+            let sealed = cipher.seal(&["{\"ü\": ", "\"🐝\"}"]).expect("sealed");
+            assert_eq!(cipher.open(&sealed).expect("opened"), b"{\"\\u00fc\": \"\\ud83d\\udc1d\"}");
+            assert_eq!(Cipher::new("another password").expect("a key").open(&sealed).expect_err("another").code(), Code::Denied);
+            assert!(!format!("{cipher:?}").contains(password));
+        }
+    }
+
+    #[test]
+    fn a_password_of_another_length_is_refused_and_not_shown() {
+        for (password, characters, bytes) in
+            [("hunter2", 7, 7), ("hunter2-hunter2-hunter2-", 24, 24), ("hunter2-hunter2ü", 16, 17), ("üüüüüüüü", 8, 16)]
+        {
+            let error = Cipher::new(password).expect_err(password);
+            assert_eq!(error.code(), Code::Invalid);
+            assert!(error.message().contains(&format!("{characters} characters of {bytes} bytes")), "{error}");
+            assert!(!format!("{error} {error:?}").contains(password), "{error}");
+        }
+    }
+
+    #[test]
+    fn each_writing_has_a_nonce_of_its_own_and_pythons_layout() {
+        let sealed = |_| String::from_utf8(cipher(PASSWORD).seal(&["{}"]).expect("sealed")).expect("ASCII");
+        let [a, b] = [0, 1].map(sealed);
+        let nonce = |text: &str| json::parse(text).expect("JSON").member("nonce").expect("a nonce").raw.to_owned();
+        assert_ne!(nonce(&a), nonce(&b));
+        assert_eq!(nonce(&a).len(), 34);
+        let lines: Vec<_> = a.lines().map(|l| l.split(": ").next().unwrap_or(l)).collect();
+        assert_eq!(lines, ["{", "    \"ciphertext\"", "    \"tag\"", "    \"nonce\"", "}"]);
+    }
+
+    #[test]
+    fn whatever_is_changed_in_a_file_is_noticed() {
+        let sealed = cipher(PASSWORD).seal(&["{\"1\": {\"client_id\": 1}}"]).expect("sealed");
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] = if changed[at] == b'0' { b'1' } else { b'0' };
+            if changed == sealed {
+                continue;
+            }
+            let error = opened(&changed).expect_err("changed");
+            assert!(matches!(error.code(), Code::Denied | Code::Corrupt), "{error}");
+            let cut = opened(&sealed[..at]).expect_err("cut");
+            assert_eq!(cut.code(), Code::Corrupt, "{cut}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_envelope_says_what_it_is() {
+        assert_eq!(opened(b"{}").expect("an empty store"), "{}");
+        for (content, said) in [
+            (&b"{\"1\": {\"client_id\": 1}}"[..], "looks like a store that is not encrypted"),
+            (b"[]", "found a list"),
+            (b"", "line 1 column 1"),
+            (b"\xff", "no text"),
+            (b"{\"ciphertext\": 5, \"nonce\": \"\"}", "a number"),
+            (b"{\"ciphertext\": \"0g\", \"nonce\": \"\"}", "not hexadecimal"),
+            (b"{\"ciphertext\": \"00\", \"nonce\": \"00\"}", "tag of 16 bytes, found 1"),
+            (b"{\"ciphertext\": \"\", \"tag\": \"00000000000000000000000000000000\", \"nonce\": \"00\"}", "found 1"),
+        ] {
+            let error = opened(content).expect_err(said);
+            assert!(error.code() == Code::Corrupt && error.message().contains(said), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_decompression_bomb_is_bounded() {
+        let mut zlib = ZlibEncoder::new(Vec::new(), Compression::best());
+        let megabyte = vec![b' '; 1 << 20];
+        for _ in 0..80 {
+            zlib.write_all(&megabyte).expect("written");
+        }
+        let bomb = zlib.finish().expect("a bomb");
+        assert!(bomb.len() < 1 << 20);
+        let error = decompressed(&bomb).expect_err("a bomb");
+        assert!(error.code() == Code::Corrupt && error.message().contains("decompressed"), "{error}");
+    }
+}

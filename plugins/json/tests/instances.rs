@@ -1,0 +1,39 @@
+//! A system whose inotify instances are used up: alone in its file, because it takes all of them for a moment.
+
+mod common;
+
+use common::{Folder, client, cx, name, put};
+use hivemind_abi::model::{Backend, Value};
+use rustix::fs::inotify;
+
+#[test]
+fn with_no_instance_left_it_works_by_stat_and_later_with_one() {
+    let folder = Folder::new();
+    let mut taken = Vec::new();
+    while let Ok(instance) = inotify::init(inotify::CreateFlags::CLOEXEC) {
+        taken.push(instance);
+        if taken.len() > 100_000 {
+            break;
+        }
+    }
+    if std::fs::File::open("/dev/null").is_err() {
+        eprintln!("skipped: the limit of open files is lower than that of instances");
+        return;
+    }
+    let (store, id) = folder.open();
+    put(&store, id, client(1, "key", "x"));
+    let means = || match store.stats(&cx()).expect("facts").get("change_detection") {
+        Some(Value::Text(means)) => means.clone(),
+        other => panic!("{other:?}"),
+    };
+    let (other, _) = folder.open();
+    drop(taken);
+    assert_eq!(means(), "stat");
+    for round in 0..20 {
+        put(&other, id, client(1, "key", &round.to_string()));
+        assert_eq!(name(&store, id, 1), Some(round.to_string()));
+    }
+    let (fresh, _) = folder.open();
+    put(&fresh, id, client(1, "key", "fresh"));
+    assert_eq!(name(&store, id, 1).as_deref(), Some("fresh"));
+}

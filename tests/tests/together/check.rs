@@ -1,0 +1,81 @@
+//! The checks of these tests themselves can fail: each kind of loss is made on purpose, by a write past both programs.
+
+use hivemind_tests::together::expected;
+use hivemind_tests::together::log;
+
+use super::*;
+
+/// A store after a short run of one worker, the problems that are found in it, and a way to damage it.
+fn after_a_run(damage: impl FnOnce(&rusqlite::Connection)) -> Vec<String> {
+    let operator = Operator::with_module(SQLITE);
+    let logs = operator.home().join("logs");
+    let part = json!({"op": "beside", "by": "ours", "logs": logs, "threads": 2, "ms": 1000, "shared": []});
+    let mut worker = worker(&operator, SQLITE);
+    worker.ask(&part);
+    let entries = log::read_all(&logs);
+    assert_eq!(expected::problems(&entries, &operator.clients()), Vec::<String>::new());
+    damage(&rusqlite::Connection::open(operator.data().join("clients.db")).expect("the database"));
+    expected::problems(&entries, &operator.clients())
+}
+
+fn changed(db: &rusqlite::Connection, sql: &str) {
+    assert!(db.execute(sql, []).expect(sql) > 0, "{sql} found nothing to damage");
+}
+
+#[test]
+fn an_update_that_is_lost_is_found_with_its_client_and_its_writer() {
+    let found = after_a_run(|db| {
+        // As a program does that writes a whole row from an earlier copy.
+        changed(
+            db,
+            "UPDATE clients SET metadata = '{}' WHERE client_id = (SELECT min(client_id) FROM clients WHERE metadata <> '{}')",
+        );
+    });
+    let [what] = &found[..] else { panic!("one problem, not {found:#?}") };
+    for part in ["client ", "metadata: expected {\"ours-", "found {}", "at 1", "by ours-"] {
+        assert!(what.contains(part), "{part} in {what}");
+    }
+}
+
+#[test]
+fn a_client_that_is_lost_one_that_comes_back_and_one_that_nobody_added_are_found() {
+    let found = after_a_run(|db| changed(db, "DELETE FROM clients WHERE client_id = 2"));
+    assert!(found.iter().any(|what| what.contains("client 2: it was added and is not there")), "{found:#?}");
+    assert!(found.iter().any(|what| what.contains("the ids are not 1 to")), "{found:#?}");
+    let found = after_a_run(|db| {
+        changed(
+            db,
+            "UPDATE clients SET api_key = 'back' WHERE client_id = (SELECT min(client_id) FROM clients WHERE api_key = 'revoked')",
+        );
+    });
+    assert!(found.iter().any(|what| what.contains("api_key: expected \"revoked\", found \"back\"")), "{found:#?}");
+    let found = after_a_run(|db| {
+        changed(db, "INSERT INTO clients (client_id, api_key) SELECT max(client_id) + 1, min(api_key) FROM clients");
+    });
+    assert!(found.iter().any(|what| what.contains("nobody was told")), "{found:#?}");
+    assert!(found.iter().any(|what| what.contains("both have the access key")), "{found:#?}");
+}
+
+#[test]
+fn a_worker_notices_an_update_that_is_lost_while_it_runs() {
+    let operator = Operator::with_module(SQLITE);
+    let logs = operator.home().join("logs");
+    let mut worker = worker(&operator, SQLITE);
+    worker.tell(&json!({"op": "beside", "by": "ours", "logs": logs, "threads": 1, "ms": 60_000, "shared": []}));
+    let lost = std::time::Instant::now();
+    let db = loop {
+        // As soon as there is something to lose.
+        assert!(lost.elapsed() < Duration::from_secs(60), "the worker does nothing");
+        let path = operator.data().join("clients.db");
+        let Ok(db) = rusqlite::Connection::open_with_flags(&path, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE) else { continue };
+        let _ = db.busy_timeout(Duration::from_secs(10));
+        let emptied =
+            db.execute("UPDATE clients SET allowed_types = '[]' WHERE allowed_types <> '[]' AND api_key <> 'revoked'", []);
+        if emptied.is_ok_and(|rows| rows > 0) {
+            break db;
+        }
+    };
+    drop(db);
+    let error = worker.answer().expect_err("it must notice");
+    assert!(error.contains("this thread left the types") && error.contains("found {}"), "{error}");
+}
