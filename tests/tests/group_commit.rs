@@ -26,7 +26,7 @@ fn the_python_node_gets_its_turn_and_nothing_of_either_is_lost() {
         .backend;
     let clients = collection();
     let last_seen = clients.position("last_seen").expect("a field");
-    let id = store.prepare(&CX, &[clients.clone()]).expect("prepares")[0];
+    let id = store.prepare(&CX, std::slice::from_ref(&clients)).expect("prepares")[0];
     let stop = AtomicBool::new(false);
     let totals: Vec<u32> = std::thread::scope(|scope| {
         let writers: Vec<_> = (1..=8)
