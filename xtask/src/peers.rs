@@ -52,7 +52,7 @@ fn usable(python: &str) -> bool {
     Command::new(python).args(["-c", script]).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     let id = Command::new("id").arg("-u").output();
     id.is_ok_and(|o| o.stdout.trim_ascii() == b"0")
 }
