@@ -88,6 +88,14 @@ impl Opener {
             Ok((connection, mode))
         };
         let (connection, mode) = open().map_err(|e| self.failed(&e))?;
+        // SQLite opens a file for reading alone when it is not let write, also if that passes; such a connection would stay.
+        if self.file.is_some() && connection.is_readonly("main").map_err(|e| self.failed(&e))? {
+            let message = format!(
+                "{} may not be written: check the owner and mode of the file and its folder, and how its file system is mounted",
+                self.place()
+            );
+            return Err(Error::denied(message).place(self.place()));
+        }
         if self.file.is_some() && mode != "wal" {
             let message = format!(
                 "{}: expected the file system to allow a write-ahead log, found journal mode {mode}; use a local file system",

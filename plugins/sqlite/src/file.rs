@@ -19,6 +19,9 @@ use rusqlite::{Connection, OpenFlags, ffi};
 use crate::error;
 use crate::schema;
 
+/// The least size of a database that holds anything, in bytes.
+const SMALLEST_PAGE: u64 = 512;
+
 /// The database file of a handle.
 #[derive(Debug, Clone)]
 pub(crate) struct DatabaseFile {
@@ -181,6 +184,7 @@ impl DatabaseFile {
 
     /// Reads the stored versions and changes nothing, neither in the file nor beside it.
     pub(crate) fn look(&self) -> Result<Stored> {
+        self.check_length()?;
         let failed = |e: rusqlite::Error| error::from_sqlite(&e, &self.place);
         let look = |connection: rusqlite::Result<Connection>| {
             connection.and_then(|c| {
@@ -216,6 +220,21 @@ impl DatabaseFile {
             return Err(Error::unsupported(message).place(&self.place));
         }
         Ok(stored)
+    }
+
+    /// Refuses what is left of a file that was cut short. SQLite takes less than the smallest page for an empty database and would
+    /// write a new one over it.
+    fn check_length(&self) -> Result<()> {
+        let length = self.size("");
+        if !(1..SMALLEST_PAGE).contains(&length) || self.size("-wal") > 0 {
+            return Ok(());
+        }
+        let message = format!(
+            "{}: expected a database, found a file of {length} bytes, which was cut short; restore a backup, or remove it to begin \
+             anew (it is left as it is)",
+            self.place
+        );
+        Err(Error::corrupt(message).place(&self.place))
     }
 
     /// The path as an address that asks SQLite to treat the file as unchangeable.
