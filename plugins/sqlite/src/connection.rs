@@ -85,17 +85,11 @@ impl Opener {
             // Has a meaning on Apple's systems only, where fsync alone leaves data in the drive.
             connection.pragma_update(None, "fullfsync", true)?;
             connection.pragma_update(None, "checkpoint_fullfsync", true)?;
+            check_writable(&connection)?;
+            connection.busy_timeout(patience)?;
             Ok((connection, mode))
         };
         let (connection, mode) = open().map_err(|e| self.failed(&e))?;
-        // SQLite opens a file for reading alone when it is not let write, also if that passes; such a connection would stay.
-        if self.file.is_some() && connection.is_readonly("main").map_err(|e| self.failed(&e))? {
-            let message = format!(
-                "{} may not be written: check the owner and mode of the file and its folder, and how its file system is mounted",
-                self.place()
-            );
-            return Err(Error::denied(message).place(self.place()));
-        }
         if self.file.is_some() && mode != "wal" {
             let message = format!(
                 "{}: expected the file system to allow a write-ahead log, found journal mode {mode}; use a local file system",
@@ -128,6 +122,16 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // A foreign file must not run what it likes: no functions or tables with side effects from its schema.
     connection.pragma_update(None, "trusted_schema", false)
+}
+
+/// SQLite opens the file or its log for reading alone where it is not let write at that moment. Such a connection would never write
+/// again, so it is not kept. Whether somebody else writes just now does not matter here.
+fn check_writable(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(Duration::ZERO)?;
+    match connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK") {
+        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ReadOnly) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn open_file(file: &DatabaseFile, how: OpenFlags) -> rusqlite::Result<Connection> {
