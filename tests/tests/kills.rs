@@ -41,8 +41,8 @@ fn check(figures: &Figures, options: &Options) {
     let total = figures.total();
     // A few of those meant for closing find nothing to cut.
     assert!(total.cuts * 10 >= options.cuts * 9, "{figures}");
-    assert!(total.acknowledged > options.cuts && total.refused > 0, "{figures}");
-    assert!(total.whole > 0 && total.absent > 0, "{figures}");
+    assert!(total.acknowledged > options.cuts / 2, "{figures}");
+    assert!(total.whole + total.absent > options.cuts / 2, "{figures}");
     assert!(figures.phases.contains_key("opening after a cut"), "{figures}");
 }
 

@@ -243,7 +243,11 @@ impl<'c> Story<'c> {
             (false, true, 0..70) => call(&mut self.dice, calls, 25),
             (false, ..) | (true, _, 0..12) => Moment::AfterStart(opening),
             (true, true, 12..40) => call(&mut self.dice, calls, 25),
-            (true, ..) => Moment::AfterReady(Duration::from_micros(self.dice.u64(..60_000))),
+            // By the machine's own measure, so that a slow one writes something before the cut as well.
+            (true, ..) => {
+                let longest = Duration::from_millis(60).max(self.baseline.opened_in / 2);
+                Moment::AfterReady(longest.mul_f64(self.dice.f64()))
+            }
         }
     }
 

@@ -152,7 +152,7 @@ fn listen(run: &mut Run, child: &mut Child, lines: &Receiver<Line>, moment: &Mom
                 let hangs = start.elapsed() >= HANGS;
                 if let (Moment::At(..), Some(pid)) = (moment, pid) {
                     // The worker, not strace: that one ends with it.
-                    let killed = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+                    let killed = Command::new("kill").args(["-KILL", &pid.to_string()]).stderr(Stdio::null()).status();
                     killed.map_err(|e| format!("kill: {e}"))?;
                 } else {
                     child.kill().map_err(|e| format!("kill: {e}"))?;
