@@ -17,9 +17,11 @@ fn once(name: &str, build: impl FnOnce() -> PathBuf) -> PathBuf {
 /// The folder of what cargo builds for tests.
 #[must_use]
 pub fn target() -> PathBuf {
-    // The test binary lies in <target>/debug/deps.
+    // A test lies in <target>/debug/deps, a program in <target>/debug.
     let exe = std::env::current_exe().expect("the test's own path");
-    exe.ancestors().nth(3).expect("<target>/debug/deps/test").to_owned()
+    let folder = exe.parent().expect("a folder");
+    let profile = if folder.ends_with("deps") { folder.parent().expect("<target>/debug") } else { folder };
+    profile.parent().expect("<target>").to_owned()
 }
 
 fn cargo(arguments: &[&str], folder: &Path, target: &Path) {
@@ -62,6 +64,15 @@ pub fn shipped_plugins() -> PathBuf {
 #[must_use]
 pub fn vendor_plugins() -> PathBuf {
     once("vendor", || folder_with("vendor", &[(fixture_unlocked("ledger"), library("ledger"))]))
+}
+
+/// A folder with the plugin that writes batches in parts.
+///
+/// # Panics
+/// If it does not build.
+#[must_use]
+pub fn tearing_plugin() -> PathBuf {
+    once("tearing-folder", || folder_with("tearing", &[(fixture_unlocked("tearing"), library("tearing"))]))
 }
 
 /// The program.

@@ -4,6 +4,7 @@
 //! Python peers run the packages that a Python node runs.
 
 pub mod build;
+pub mod faults;
 pub mod program;
 pub mod python;
 pub mod specimen;

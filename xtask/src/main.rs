@@ -17,6 +17,7 @@ cargo xtask COMMAND
                  (without ARGS: `status` on the default store, and what to type next)
   stage          the same without running anything
   test [ARGS…]   sets up the Python peers and runs every test; ARGS go to `cargo test`
+  kills [ARGS…]  kills processes that write, over and over, and prints what was found (`--cuts N --seed N`)
   bench [ARGS…]  builds everything optimised and prints the comparisons (`--help` lists them)
   ci             formatting, lints and tests, as CI runs them
 ";
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         Some("run") => run(&rest),
         Some("stage") => build::stage("dev").map(|program| println!("staged: {}", program.display())),
         Some("test") => test(&rest),
+        Some("kills") => kills(&rest),
         Some("bench") => bench(&rest),
         Some("ci") => ci(),
         Some("help" | "--help" | "-h") => {
@@ -79,8 +81,17 @@ fn run(arguments: &[OsString]) -> Outcome {
 
 fn test(arguments: &[OsString]) -> Outcome {
     peers::python()?;
+    tools::for_faults()?;
     build::stage("dev")?;
     execute(cargo().args(["test", "--workspace", "--locked"]).args(arguments))
+}
+
+fn kills(arguments: &[OsString]) -> Outcome {
+    peers::python()?;
+    tools::for_faults()?;
+    // The worker lies beside it.
+    execute(cargo().args(["build", "--quiet", "--locked", "--package", "hivemind-tests", "--bins"]))?;
+    execute(cargo().args(["run", "--quiet", "--locked", "--package", "hivemind-tests", "--bin", "kills", "--"]).args(arguments))
 }
 
 fn bench(arguments: &[OsString]) -> Outcome {

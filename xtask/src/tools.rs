@@ -41,6 +41,13 @@ pub(crate) fn ensure() -> Outcome {
     }
 }
 
+/// Debian's programs that the tests of faults break things with.
+pub(crate) fn for_faults() -> Outcome {
+    let is_missing = |program: &&str| !succeeds(Command::new(program).arg("--version"));
+    let missing: Vec<&str> = ["strace", "faketime"].into_iter().filter(is_missing).collect();
+    if missing.is_empty() { Ok(()) } else { install(&missing, &format!("{}, for the tests of faults", missing.join(", "))) }
+}
+
 fn names(tools: &[&Tool]) -> String {
     tools.iter().map(|tool| tool.name).collect::<Vec<_>>().join(", and ")
 }

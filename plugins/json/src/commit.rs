@@ -135,7 +135,11 @@ fn switch(store: &JsonStore, written: Vec<Written>, journal: bool, begun: &Cell<
     for (done, one) in written.into_iter().enumerate() {
         match state.switch(one) {
             Ok(()) => begun.set(true),
-            Err(error) if done > 0 => return Err(journal::unfinished(&error, &store.place.journal)),
+            // Finished from the journal at once: a passing error must not leave half of a batch to be read.
+            Err(error) if done > 0 => {
+                store.finish_cut_batch().map_err(|_| journal::unfinished(&error, &store.place.journal))?;
+                return Ok(Some(state.history.token()));
+            }
             Err(error) if journal => return Err(withdraw(store, error)),
             Err(error) => return Err(error),
         }

@@ -119,7 +119,10 @@ impl Lock {
         let path = self.path.display();
         let error = match error.raw_os_error().map(Errno::from_raw_os_error) {
             Some(Errno::LOOP) => Error::denied("it is a symbolic link, which could lead anywhere; remove it"),
-            _ => error.into(),
+            _ => {
+                let message = format!("{error}; check the folder of temporary files and its file system");
+                Error::new(Error::from(error).code(), false, message)
+            }
         };
         error.context(format!("the lock {path} cannot be used")).place(path.to_string())
     }

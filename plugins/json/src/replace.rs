@@ -21,7 +21,17 @@ pub(crate) struct Staged {
 
 /// Names the file that an operation failed on.
 pub(crate) fn failed(doing: &str, path: &Path) -> impl Fn(io::Error) -> Error {
-    move |e| Error::from(e).context(format!("cannot {doing} {}", path.display())).place(path.display().to_string())
+    move |e| {
+        let next = match e.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space and try again",
+            io::ErrorKind::PermissionDenied => "check the owner and mode of the file and its folder",
+            io::ErrorKind::ReadOnlyFilesystem => "check how its file system is mounted",
+            _ => "check the disk and its file system",
+        };
+        let shown = path.display().to_string();
+        let message = format!("cannot {doing} {shown}: {e}; {next}");
+        Error::new(Error::from(e).code(), false, message).place(shown)
+    }
 }
 
 /// Where a path leads through symbolic links, also if there is no file yet.

@@ -123,6 +123,8 @@ impl Opener {
             // Has a meaning on Apple's systems only, where fsync alone leaves data in the drive.
             connection.pragma_update(None, "fullfsync", true)?;
             connection.pragma_update(None, "checkpoint_fullfsync", true)?;
+            check_writable(&connection)?;
+            connection.busy_timeout(patience)?;
             Ok((connection, mode))
         };
         let (connection, mode) = open().map_err(|e| self.failed(&e))?;
@@ -176,6 +178,16 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // A foreign file must not run what it likes: no functions or tables with side effects from its schema.
     connection.pragma_update(None, "trusted_schema", false)
+}
+
+/// SQLite opens the file or its log for reading alone where it is not let write at that moment. Such a connection would never write
+/// again, so it is not kept. Whether somebody else writes just now does not matter here.
+fn check_writable(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(Duration::ZERO)?;
+    match connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK") {
+        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ReadOnly) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// A connection whose statements end when the time of the call that uses it is over.

@@ -25,12 +25,13 @@ fn classify(error: &rusqlite::Error, place: &str) -> Error {
         ErrorCode::ReadOnly if extended == ffi::SQLITE_READONLY_DBMOVED => {
             Error::io(format!("{place} was moved or replaced while it was open; restart to use the new file"))
         }
-        ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied => {
-            Error::denied(format!("{place} may not be written: {error}"))
-        }
-        ErrorCode::CannotOpen if is_forbidden(Path::new(place)) => {
-            Error::denied(format!("{place} may not be opened: check the owner and mode of the file and its folder"))
-        }
+        ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied => Error::denied(format!(
+            "{place} may not be written: {error}; check the owner and mode of the file and its folder, and how its file system is \
+                 mounted"
+        )),
+        ErrorCode::CannotOpen if is_forbidden(Path::new(place)) => Error::denied(format!(
+            "{place} may not be opened: check the owner and mode of the file and its folder, and how its file system is mounted"
+        )),
         ErrorCode::NotADatabase => Error::corrupt(format!(
             "{place} is no SQLite database, or an encrypted one; move it away or restore a backup (it is left as it is)"
         )),
@@ -42,14 +43,18 @@ fn classify(error: &rusqlite::Error, place: &str) -> Error {
         },
         ErrorCode::TooBig => Error::invalid(format!("a value is larger than SQLite stores: {error}")),
         ErrorCode::OperationInterrupted => Error::deadline(format!("{place}: the time allowed for this call is over")),
-        _ => Error::io(message),
+        ErrorCode::SystemIoFailure => Error::io(format!("{message}; check the disk and the file system of this file")),
+        ErrorCode::CannotOpen => {
+            Error::io(format!("{message}; check that its folder is there, may be written, and how many files are open"))
+        }
+        _ => Error::io(format!("{message}; check the file and its disk")),
     }
 }
 
 #[cfg(unix)]
 fn is_forbidden(path: &Path) -> bool {
     use rustix::fs::{Access, access};
-    let forbidden = |path: &Path, how| access(path, how) == Err(rustix::io::Errno::ACCESS);
+    let forbidden = |path: &Path, how| matches!(access(path, how), Err(rustix::io::Errno::ACCESS | rustix::io::Errno::ROFS));
     forbidden(path, Access::READ_OK | Access::WRITE_OK) || path.parent().is_some_and(|p| forbidden(p, Access::WRITE_OK))
 }
 
@@ -60,7 +65,16 @@ fn is_forbidden(path: &Path) -> bool {
 
 /// Adds the file to errors of the standard library.
 pub(crate) fn from_io(error: std::io::Error, doing: &str, path: &Path) -> Error {
-    Error::from(error).context(format!("{doing} {}", path.display())).place(path.display().to_string())
+    use std::io::ErrorKind;
+    let next = match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free space and try again",
+        ErrorKind::PermissionDenied => "check the owner and mode of the file and its folder",
+        ErrorKind::ReadOnlyFilesystem => "check how its file system is mounted",
+        _ => "check the disk and its file system",
+    };
+    let shown = path.display().to_string();
+    let message = format!("{doing} {shown}: {error}; {next}");
+    Error::new(Error::from(error).code(), false, message).place(shown)
 }
 
 #[cfg(test)]

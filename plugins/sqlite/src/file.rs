@@ -23,6 +23,8 @@ use crate::schema;
 /// How often, and how long apart, a first page is read again while another program may be writing it.
 const TORN: u32 = 3;
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
+/// The least size of a database that holds anything, in bytes.
+const SMALLEST_PAGE: u64 = 512;
 
 /// The database file of a handle.
 #[derive(Debug, Clone)]
@@ -159,8 +161,10 @@ impl DatabaseFile {
     /// Reads the stored versions and changes nothing, neither in the file nor beside it.
     ///
     /// # Errors
-    /// `denied` if the password is not the file's: what is set and what the file is are told apart in [`Cipher::refusal`].
+    /// `denied` if the password is not the file's: what is set and what the file is are told apart in [`Cipher::refusal`]. `corrupt`
+    /// for what is left of a file that was cut short.
     pub(crate) fn look(&self, cipher: &Cipher) -> Result<Stored> {
+        self.check_length()?;
         let present = present();
         let alone = !present.contains_key(&identity(&self.path));
         // Without a log or journal beside it the file is complete, and can be read as if on read-only media: no lock, no -wal, no
@@ -233,6 +237,21 @@ impl DatabaseFile {
                 other => return other.map_err(|e| refused(&e, error::from_sqlite(&e, &self.place))),
             }
         }
+    }
+
+    /// Refuses what is left of a file that was cut short. SQLite takes less than the smallest page for an empty database and would
+    /// write a new one over it.
+    fn check_length(&self) -> Result<()> {
+        let length = self.size("");
+        if !(1..SMALLEST_PAGE).contains(&length) || self.size("-wal") > 0 {
+            return Ok(());
+        }
+        let message = format!(
+            "{}: expected a database, found a file of {length} bytes, which was cut short; restore a backup, or remove it to begin \
+             anew (it is left as it is)",
+            self.place
+        );
+        Err(Error::corrupt(message).place(&self.place))
     }
 
     /// The path as an address that asks SQLite to treat the file as unchangeable.

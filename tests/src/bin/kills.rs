@@ -1,0 +1,45 @@
+//! Kills processes for as long as wanted and prints what was found: `cargo xtask kills`.
+
+use std::path::Path;
+
+use hivemind_tests::faults::campaign::{Options, campaign};
+use hivemind_tests::faults::site::{Backend as _, Files};
+
+const USAGE: &str =
+    "usage: kills [--cuts N (each backend; 1000)] [--seed N (drawn)] [--jobs N (3)] [--backend sqlite|json|ledger]";
+
+fn main() {
+    let mut options = Options::new(1000, fastrand::u64(..1_000_000_000));
+    let mut backends = Files::SHIPPED.to_vec();
+    let mut arguments = std::env::args().skip(1);
+    while let Some(name) = arguments.next() {
+        let value = arguments.next().unwrap_or_default();
+        let number = || value.parse::<u64>().unwrap_or_else(|e| fail(&format!("{name} {value}: {e}\n{USAGE}")));
+        match name.as_str() {
+            "--cuts" => options.cuts = number(),
+            "--seed" => options.seed = number(),
+            "--jobs" => options.jobs = usize::try_from(number()).unwrap_or(1).max(1),
+            "--backend" => {
+                backends = [Files::Sqlite, Files::Json, Files::Ledger].into_iter().filter(|b| b.name() == value).collect();
+                if backends.is_empty() {
+                    fail(&format!("no backend {value}\n{USAGE}"));
+                }
+            }
+            _ => fail(USAGE),
+        }
+    }
+    let own = std::env::current_exe().unwrap_or_default();
+    let worker = own.parent().unwrap_or(Path::new(".")).join("fault-worker");
+    for backend in backends {
+        println!("## {}, seed {}\n", backend.name(), options.seed);
+        match campaign(&backend, &worker, &options) {
+            Ok(figures) => println!("{figures}\n"),
+            Err(error) => fail(&error),
+        }
+    }
+}
+
+fn fail(why: &str) -> ! {
+    eprintln!("kills: {why}");
+    std::process::exit(1);
+}
