@@ -132,9 +132,13 @@ fn switch(store: &JsonStore, written: Vec<Written>, journal: bool, begun: &Cell<
         Err(error) if journal => return Err(withdraw(store, error)),
         Err(error) => return Err(error),
     }
+    let mut replaced = Vec::new();
     for (done, one) in written.into_iter().enumerate() {
         match state.switch(one) {
-            Ok(()) => begun.set(true),
+            Ok(old) => {
+                begun.set(true);
+                replaced.push(old);
+            }
             Err(error) if done > 0 => return Err(journal::unfinished(&error, &store.place.journal)),
             Err(error) if journal => return Err(withdraw(store, error)),
             Err(error) => return Err(error),
@@ -142,6 +146,8 @@ fn switch(store: &JsonStore, written: Vec<Written>, journal: bool, begun: &Cell<
     }
     let token = state.history.token();
     drop(state);
+    // Only now, when no reader waits.
+    drop(replaced);
     for folder in folders {
         make_last(&folder, replace::sync_folder)?;
     }

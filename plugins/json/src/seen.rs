@@ -122,15 +122,17 @@ impl Seen {
         self.is_astray = true;
     }
 
-    /// Takes over our own new content, right after [`Seen::expect`] and after it was given its name.
-    pub(crate) fn written(&mut self, path: &Path, file: Option<File>) {
+    /// Takes over our own new content, right after [`Seen::expect`] and after it was given its name. Returns the file that had the name
+    /// before: letting it go frees its blocks, which takes its time.
+    pub(crate) fn written(&mut self, path: &Path, file: Option<File>) -> Option<File> {
         let mut watch = self.watch.take();
         let news = watch.as_mut().and_then(Watch::take);
         // Nobody else knew the file while it had no name; whoever has changed it since is told of.
         let untouched = news.is_some_and(|news| news == News::default());
         let file = file.and_then(|file| Some((Stamp::new(&file.metadata().ok()?), file)));
-        *self = Self::new(file, false, watch);
+        let old = std::mem::replace(self, Self::new(file, false, watch));
         self.is_clean = untouched && matches!(self.looks_current(path), Ok(true));
+        old.file.map(|(_, file)| file)
     }
 
     /// Whether the file still is what was seen, `content` being what it held then. False also means: look closer, by
