@@ -231,6 +231,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let (store, ids) = handle(folder.path());
         for n in 0..5 {
+            for _ in 0..50 {
+                store.get(&cx, ids[0], Key::Int(1).as_ref()).expect("a look-up");
+            }
             store.apply(&cx, &[Mutation::Put { collection: ids[0], row: row(&one, 1, n) }]).expect("stored");
             let generation = {
                 let state = store.to_change();
