@@ -2,6 +2,7 @@
 
 mod database;
 mod index;
+mod patience;
 mod record;
 mod tables;
 
@@ -9,11 +10,12 @@ pub use database::Database;
 pub use record::Record;
 pub use tables::{Tables, Undo};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::collection::{Collection, Index};
+use crate::context::Context;
 use crate::engine::{self, Pager};
 use crate::error::{Error, Result};
 use crate::eval;
@@ -22,6 +24,7 @@ use crate::report::Problem;
 use crate::row::{Row, RowView};
 use crate::value::{Key, KeyRef, Value, ValueRef, check};
 use index::FieldIndex;
+use patience::{Patience, Ranked};
 
 /// The records of one collection, by key and by the fields it indexes.
 #[derive(Debug)]
@@ -140,9 +143,9 @@ impl Table {
     }
 
     /// The readable records in the order of their keys.
-    fn rows(&self) -> impl Iterator<Item = (&Key, &Row, RowView<'_>)> {
-        self.records.iter().filter_map(|(key, record)| match record {
-            Record::Row(row) => row.view(&self.collection).ok().map(|view| (key, row, view)),
+    fn rows(&self) -> impl Iterator<Item = (&Row, RowView<'_>)> {
+        self.records.values().filter_map(|record| match record {
+            Record::Row(row) => row.view(&self.collection).ok().map(|view| (row, view)),
             Record::Unreadable { .. } => None,
         })
     }
@@ -155,11 +158,19 @@ impl Table {
         self.indexes.iter().find(|i| fits && i.field == field).map(|index| index.get(value))
     }
 
-    /// A page of a checked query.
+    /// A page of a query's answer, however long that takes.
     ///
     /// # Errors
     /// `invalid` if the query does not fit the collection.
     pub fn find(&self, query: &Query, max_bytes: usize) -> Result<Page> {
+        self.find_within(&Context::unbounded(), query, max_bytes)
+    }
+
+    /// A page of a query's answer, while the caller waits for it.
+    ///
+    /// # Errors
+    /// `invalid` if the query does not fit the collection, `deadline`.
+    pub fn find_within(&self, cx: &Context<'_>, query: &Query, max_bytes: usize) -> Result<Page> {
         eval::check_query(&self.collection, query)?;
         let mut pager = Pager::new(query, max_bytes);
         if self.unreadable > 0 {
@@ -169,51 +180,73 @@ impl Table {
                 }
             }
         }
+        let patience = Patience::new(cx);
         if query.order.is_empty() {
-            self.matches(query).all(|(_, row, view)| pager.offer(&view, || row.clone()));
+            self.matches(&patience, query).all(|(row, view)| pager.offer(&view, || row.clone()));
         } else {
-            let mut found: Vec<_> = self.matches(query).collect();
-            found.sort_by(|(_, _, a), (_, _, b)| eval::compare_rows(&query.order, a, b));
-            found.into_iter().all(|(_, row, view)| pager.offer(&view, || row.clone()));
+            // A heap and not a sort: it can be left at any time, and a page costs no more than what is on it.
+            let mut found: BinaryHeap<_> =
+                self.matches(&patience, query).map(|(row, view)| Ranked { order: &query.order, row, view }).collect();
+            while let Some(next) = found.pop().filter(|_| patience.lasts()) {
+                if !pager.offer(&next.view, || next.row.clone()) {
+                    break;
+                }
+            }
         }
+        patience.end()?;
         Ok(pager.finish())
     }
 
-    /// How many records a query finds.
+    /// How many records a query finds, however long that takes.
     ///
     /// # Errors
     /// `invalid` if the query does not fit the collection.
     pub fn count(&self, query: &Query) -> Result<u64> {
+        self.count_within(&Context::unbounded(), query)
+    }
+
+    /// How many records a query finds, while the caller waits for it.
+    ///
+    /// # Errors
+    /// `invalid` if the query does not fit the collection, `deadline`.
+    pub fn count_within(&self, cx: &Context<'_>, query: &Query) -> Result<u64> {
         eval::check_query(&self.collection, query)?;
         let query = Query { order: Vec::new(), after: None, ..query.clone() };
         let found = if query.all.is_empty() && self.unreadable == 0 {
             self.records.len() as u64
         } else {
-            self.matches(&query).count() as u64
+            let patience = Patience::new(cx);
+            let found = self.matches(&patience, &query).count() as u64;
+            patience.end()?;
+            found
         };
         let found = found.saturating_sub(query.offset);
         Ok(query.limit.map_or(found, |limit| found.min(limit)))
     }
 
-    /// What a query matches behind its `after`, in the order of keys.
-    fn matches<'t>(&'t self, query: &'t Query) -> Box<dyn Iterator<Item = (&'t Key, &'t Row, RowView<'t>)> + 't> {
-        let candidates: Box<dyn Iterator<Item = (&Key, &Row, RowView<'_>)>> = match self.narrowed(query) {
+    /// What a query matches behind its `after`, in the order of keys, as long as the caller's patience lasts.
+    fn matches<'t>(
+        &'t self,
+        patience: &'t Patience<'_>,
+        query: &'t Query,
+    ) -> Box<dyn Iterator<Item = (&'t Row, RowView<'t>)> + 't> {
+        let candidates: Box<dyn Iterator<Item = (&Row, RowView<'_>)>> = match self.narrowed(query) {
             Some(keys) => Box::new(keys.into_iter().filter_map(|key| {
                 let row = self.row(key)?;
-                row.view(&self.collection).ok().map(|view| (key, row, view))
+                row.view(&self.collection).ok().map(|view| (row, view))
             })),
             None => match (&query.after, query.order.is_empty()) {
                 (Some(after), true) => {
                     let range = self.records.range((Bound::Excluded(&after.key), Bound::Unbounded));
-                    Box::new(range.filter_map(|(key, record)| match record {
-                        Record::Row(row) => row.view(&self.collection).ok().map(|view| (key, row, view)),
+                    Box::new(range.filter_map(|(_, record)| match record {
+                        Record::Row(row) => row.view(&self.collection).ok().map(|view| (row, view)),
                         Record::Unreadable { .. } => None,
                     }))
                 }
                 _ => Box::new(self.rows()),
             },
         };
-        Box::new(candidates.filter(|(_, _, view)| {
+        Box::new(candidates.take_while(|_| patience.lasts()).filter(|(_, view)| {
             eval::matches(view, &query.all) && query.after.as_ref().is_none_or(|after| eval::is_after(&query.order, view, after))
         }))
     }

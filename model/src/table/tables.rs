@@ -90,7 +90,7 @@ impl Tables {
     /// # Errors
     /// See [`engine::apply`].
     pub fn apply(&mut self, catalog: &Catalog, cx: &Context<'_>, mutations: &[Mutation]) -> Result<(Vec<Outcome>, Undo)> {
-        let mut batch = Batch { tables: self, undo: Undo::default() };
+        let mut batch = Batch { tables: self, undo: Undo::default(), cx };
         match engine::apply(&mut batch, catalog, cx, mutations) {
             Ok(outcomes) => Ok((outcomes, batch.undo)),
             Err(error) => {
@@ -118,6 +118,7 @@ fn unprepared(id: CollectionId) -> Error {
 struct Batch<'t> {
     tables: &'t mut Tables,
     undo: Undo,
+    cx: &'t Context<'t>,
 }
 
 impl Batch<'_> {
@@ -151,7 +152,7 @@ impl Transaction for Batch<'_> {
 
     fn matching(&mut self, query: &Query) -> Result<Vec<Key>> {
         let table = self.tables.get(query.collection)?;
-        let page = table.find(query, usize::MAX)?;
+        let page = table.find_within(self.cx, query, usize::MAX)?;
         page.rows.iter().map(|row| Ok(row.view(table.collection())?.key().to_key())).collect()
     }
 }

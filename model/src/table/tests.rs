@@ -133,3 +133,24 @@ fn a_key_of_another_kind_is_invalid_and_not_absent() {
     assert_eq!(table.get(&Key::from("1")).expect_err("a text").code(), Code::Invalid);
     assert_eq!(table.get(&Key::Int(1)), Ok(None));
 }
+
+#[test]
+fn a_long_search_ends_when_the_caller_gives_up() {
+    let records: Vec<_> = (1..=2000).map(|id| (id, format!(r#"{{"id": {id}, "free": "{}"}}"#, id * 7919 % 2003))).collect();
+    let table = table_of(&records.iter().map(|(id, text)| (*id, text.as_str())).collect::<Vec<_>>());
+    let gone = std::sync::atomic::AtomicBool::new(true);
+    let (gives_up, waits) = (Context::unbounded().cancelled_by(&gone), Context::unbounded());
+    let all = Query::all(crate::CollectionId(0));
+    let some = all.clone().filter(crate::Condition::new(4, Op::Ne, "x"));
+    for query in [all.clone().order_by(4, false), some.clone(), some.clone().order_by(4, true)] {
+        assert_eq!(table.find_within(&gives_up, &query, usize::MAX).expect_err("cancelled").code(), Code::Deadline);
+        assert_eq!(table.find_within(&waits, &query, usize::MAX).expect("a page").rows.len(), 2000);
+    }
+    assert_eq!(table.count_within(&gives_up, &some).expect_err("cancelled").code(), Code::Deadline);
+    assert_eq!(
+        (table.count_within(&waits, &some), table.count_within(&gives_up, &all)),
+        (Ok(2000), Ok(2000)),
+        "the size is known"
+    );
+    assert_eq!(table.find_within(&gives_up, &all.limit(3), usize::MAX).expect("short").rows.len(), 3);
+}

@@ -132,9 +132,13 @@ fn switch(store: &JsonStore, written: Vec<Written>, journal: bool, begun: &Cell<
         Err(error) if journal => return Err(withdraw(store, error)),
         Err(error) => return Err(error),
     }
+    let mut replaced = Vec::new();
     for (done, one) in written.into_iter().enumerate() {
         match state.switch(one) {
-            Ok(()) => begun.set(true),
+            Ok(old) => {
+                begun.set(true);
+                replaced.push(old);
+            }
             // Finished from the journal at once: a passing error must not leave half of a batch to be read.
             Err(error) if done > 0 => {
                 store.finish_cut_batch().map_err(|_| journal::unfinished(&error, &store.place.journal))?;
@@ -146,6 +150,8 @@ fn switch(store: &JsonStore, written: Vec<Written>, journal: bool, begun: &Cell<
     }
     let token = state.history.token();
     drop(state);
+    // Only now, when no reader waits.
+    drop(replaced);
     for folder in folders {
         make_last(&folder, replace::sync_folder)?;
     }
@@ -229,6 +235,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let (store, ids) = handle(folder.path());
         for n in 0..5 {
+            for _ in 0..50 {
+                store.get(&cx, ids[0], Key::Int(1).as_ref()).expect("a look-up");
+            }
             store.apply(&cx, &[Mutation::Put { collection: ids[0], row: row(&one, 1, n) }]).expect("stored");
             let generation = {
                 let state = store.to_change();

@@ -1,7 +1,7 @@
 //! Storage in the JSON files of the Python node.
 //!
 //! The decision behind it: **the file is the truth, memory is its index.** A collection is one JSON file that people and the Python
-//! node read and change at the same time; so every call first makes sure, by one `stat`, that what it knows is what is there, and
+//! node read and change at the same time; so every call first makes sure, cheaply, that what it knows is what is there, and
 //! every change is evaluated under Python's own lock on the re-read state and replaces the file whole, keeping each record that it
 //! does not touch byte for byte.
 //!

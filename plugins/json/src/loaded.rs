@@ -245,7 +245,8 @@ impl Loaded {
     }
 
     /// Takes over what was just written: `removed` are positions in the old document, ascending, `added` the new keys in their order.
-    pub(crate) fn adopt(&mut self, new: New, file: Option<File>, removed: &[usize], added: Vec<Key>) {
+    /// Returns the file that was replaced.
+    pub(crate) fn adopt(&mut self, new: New, file: Option<File>, removed: &[usize], added: Vec<Key>) -> Option<File> {
         self.generation += 1;
         if !removed.is_empty() {
             self.positions.retain(|_, at| removed.binary_search(at).is_err());
@@ -261,7 +262,7 @@ impl Loaded {
         let first = self.document.len() - added.len();
         self.positions.extend(added.into_iter().zip(first..));
         self.existed = true;
-        self.seen.written(&self.files.data, file);
+        self.seen.written(&self.files.data, file)
     }
 }
 

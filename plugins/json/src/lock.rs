@@ -198,4 +198,30 @@ mod tests {
         assert!(error.code() == Code::Denied && error.message().contains("x.lock"), "{error}");
         assert!(!folder.path().join("elsewhere").exists());
     }
+
+    #[test]
+    fn who_polls_gets_the_lock_from_one_who_never_rests() {
+        // As Python's file lock does it.
+        const POLL: Duration = Duration::from_millis(50);
+        let (folder, busy, _) = locks(1000);
+        let path = folder.path().join("x.lock");
+        drop(busy.take(&Context::unbounded(), Instant::now()).expect("created"));
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    let _held = busy.take(&Context::unbounded(), Instant::now()).expect("free in time");
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+            });
+            let poller = File::open(&path).expect("the file");
+            let got = (0..200).any(|_| {
+                std::thread::sleep(POLL);
+                rustix::fs::flock(&poller, FlockOperation::NonBlockingLockExclusive).is_ok()
+            });
+            drop(poller);
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(got, "two hundred times it was held");
+        });
+    }
 }

@@ -10,7 +10,7 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, TryLockError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -24,6 +24,9 @@ const TICK: Duration = Duration::from_millis(20);
 /// For file systems that keep whole or even seconds only.
 const COARSE_TICK: Duration = Duration::from_secs(2);
 const ATTEMPTS: usize = 5;
+/// So many looks by `stat` are worth a watch: setting one up and above all ending it costs the kernel milliseconds, and a command that
+/// looks a few times is better off without.
+const LOOKS_BEFORE_WATCHING: u32 = 64;
 /// Between two looks without cause.
 const LOOK_EVERY_MS: u64 = 100;
 
@@ -36,6 +39,8 @@ pub(crate) struct Seen {
     // Held by the one who compares the content.
     settling: Mutex<()>,
     watch: Option<Watch>,
+    // How often it was looked at without a watch.
+    looks: AtomicU32,
     // Whether the file was what was seen when the watch's events were last taken out.
     is_clean: bool,
     // Whether the watch follows a file that was to get the name and maybe did not.
@@ -85,10 +90,11 @@ impl Seen {
     /// # Errors
     /// See [`Seen::read`].
     pub(crate) fn reread(&mut self, path: &Path) -> Result<Option<Vec<u8>>> {
-        let watch = self.watch.take().or_else(Watch::new);
-        let watch = watch.and_then(|mut watch| watch.arm(path).then_some(watch));
+        let watch = self.watch.take().and_then(|mut watch| watch.arm(path).then_some(watch));
+        let looks = self.looks.load(Ordering::Relaxed).min(LOOKS_BEFORE_WATCHING);
         let (content, seen) = Self::read_watched(path, watch)?;
-        *self = seen;
+        // If there was none to be had it is tried again.
+        *self = Self { looks: AtomicU32::new(looks), ..seen };
         Ok(content)
     }
 
@@ -112,7 +118,16 @@ impl Seen {
 
     fn new(file: Option<(Stamp, File)>, settled: bool, watch: Option<Watch>) -> Self {
         let (settled, is_clean) = (AtomicBool::new(settled), watch.is_some());
-        Self { file, settled, settling: Mutex::new(()), watch, is_clean, is_astray: false, looked: AtomicU64::new(coarse_ms()) }
+        Self {
+            file,
+            settled,
+            settling: Mutex::new(()),
+            watch,
+            looks: AtomicU32::new(0),
+            is_clean,
+            is_astray: false,
+            looked: AtomicU64::new(coarse_ms()),
+        }
     }
 
     /// Notes which file is about to be given the name: our own new content, not known to anybody yet.
@@ -122,15 +137,18 @@ impl Seen {
         self.is_astray = true;
     }
 
-    /// Takes over our own new content, right after [`Seen::expect`] and after it was given its name.
-    pub(crate) fn written(&mut self, path: &Path, file: Option<File>) {
+    /// Takes over our own new content, right after [`Seen::expect`] and after it was given its name. Returns the file that had the name
+    /// before: letting it go frees its blocks, which takes its time.
+    pub(crate) fn written(&mut self, path: &Path, file: Option<File>) -> Option<File> {
         let mut watch = self.watch.take();
         let news = watch.as_mut().and_then(Watch::take);
         // Nobody else knew the file while it had no name; whoever has changed it since is told of.
         let untouched = news.is_some_and(|news| news == News::default());
         let file = file.and_then(|file| Some((Stamp::new(&file.metadata().ok()?), file)));
-        *self = Self::new(file, false, watch);
+        let looks = AtomicU32::new(self.looks.load(Ordering::Relaxed));
+        let old = std::mem::replace(self, Self { looks, ..Self::new(file, false, watch) });
         self.is_clean = untouched && matches!(self.looks_current(path), Ok(true));
+        old.file.map(|(_, file)| file)
     }
 
     /// Whether the file still is what was seen, `content` being what it held then. False also means: look closer, by
@@ -138,8 +156,28 @@ impl Seen {
     pub(crate) fn is_current(&self, path: &Path, content: &[u8]) -> Result<bool> {
         match &self.watch {
             Some(_) => Ok(self.is_quiet() && self.looks_current_now_and_then(path)?),
+            // The one who is alone then sets a watch up.
+            None if self.is_worth_watching() => Ok(false),
             None => self.is_current_by_stat(path, content),
         }
+    }
+
+    /// Counts a look; true once, when there were enough of them.
+    fn is_worth_watching(&self) -> bool {
+        self.looks.load(Ordering::Relaxed) <= LOOKS_BEFORE_WATCHING
+            && self.looks.fetch_add(1, Ordering::Relaxed) == LOOKS_BEFORE_WATCHING
+    }
+
+    /// Sets up a watch if that is worth it; whether there is one now that has to be shown the file.
+    fn begin_watching(&mut self) -> bool {
+        let looks = *self.looks.get_mut();
+        if self.watch.is_none() && looks > LOOKS_BEFORE_WATCHING && looks < u32::MAX {
+            self.watch = Watch::new();
+            // Not again before the file has changed.
+            *self.looks.get_mut() = u32::MAX;
+            return self.watch.is_some();
+        }
+        false
     }
 
     /// Whether nothing has happened since it was known to be what was seen.
@@ -149,6 +187,7 @@ impl Seen {
 
     /// The same, for sure.
     pub(crate) fn is_still_current(&mut self, path: &Path, content: &[u8]) -> Result<bool> {
+        self.is_astray |= self.begin_watching();
         let Some(watch) = &mut self.watch else { return self.is_current_by_stat(path, content) };
         self.is_clean = false;
         let news = watch.take().map(|news| News { way: news.way || self.is_astray, ..news });

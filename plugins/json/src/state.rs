@@ -4,6 +4,7 @@
 //! renamed and the tables changed, both under one short lock. So readers wait for no disk and never see what did not last.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -147,11 +148,11 @@ impl State {
         Ok(true)
     }
 
-    /// Puts a written file in place and takes it over.
+    /// Puts a written file in place and takes it over; returns the one that was replaced, if it was open.
     ///
     /// # Errors
     /// `io` and `denied`: then nothing happened.
-    pub(crate) fn switch(&mut self, written: Written) -> Result<()> {
+    pub(crate) fn switch(&mut self, written: Written) -> Result<Option<File>> {
         let Written { id, staged, new, rows, removed, added, .. } = written;
         let table = self.tables.get_mut(id)?;
         let file = self.files.get_mut(&id);
@@ -163,11 +164,9 @@ impl State {
         for (key, row) in rows {
             table.replace(&key, row.map(Record::Row));
         }
-        if let Some(file) = self.files.get_mut(&id) {
-            file.adopt(new, renamed, &removed, added);
-        }
+        let old = self.files.get_mut(&id).and_then(|file| file.adopt(new, renamed, &removed, added));
         self.history.record(keys);
-        Ok(())
+        Ok(old)
     }
 }
 

@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use common::{Folder, client, cx, name, put};
+use common::{Folder, client, cx, name, put, warm};
 use hivemind_abi::model::{Backend, Changes, Key, Value};
 use hivemind_json_plugin::backend::JsonStore;
 
@@ -61,6 +61,7 @@ fn every_change_of_another_process_is_seen_by_the_next_call() {
     let folder = Folder::new();
     folder.write("clients.json", &file_with("start"));
     let (store, id) = folder.open();
+    warm(&store, id);
     let elsewhere = folder.data_dir().join("elsewhere.json");
     let mut shell = Shell::new(&folder.path());
     let mut token = store.changes_since(&cx(), id, Default::default()).expect("a token").0;
@@ -100,9 +101,13 @@ fn the_way_to_the_file_may_change() {
     std::os::unix::fs::symlink(real(0), &way).expect("a link");
     std::os::unix::fs::symlink(way.join("deep/file.json"), folder.file("clients.json")).expect("a link");
     let (store, id) = folder.open();
+    warm(&store, id);
     let mut shell = Shell::new(folder.data_dir());
     let reads = |expected: &str| assert_eq!(name(&store, id, 1).as_deref(), Some(expected));
     for round in 0..20 {
+        reads(&format!("real-{}", round % 2));
+        // Another link to the same place changes nothing, but from now on it is the one that counts.
+        shell.run(&format!("ln -s '{}' other && mv -T other way", real(round % 2).display()));
         reads(&format!("real-{}", round % 2));
         shell.run(&format!("ln -s '{}' other && mv -T other way", real((round + 1) % 2).display()));
     }
@@ -131,6 +136,7 @@ fn nothing_is_missed_while_events_flood_and_many_threads_read() {
     let folder = Folder::new();
     folder.write("clients.json", &file_with("0"));
     let (store, id) = folder.open();
+    warm(&store, id);
     let (written, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -174,6 +180,7 @@ fn an_overflowing_queue_counts_as_a_change() {
     let folder = Folder::new();
     folder.write("clients.json", &file_with("old"));
     let (store, id) = folder.open();
+    warm(&store, id);
     let limit: usize =
         fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").ok().and_then(|n| n.trim().parse().ok()).unwrap_or(16_384);
     for n in 0..=limit {
@@ -207,6 +214,7 @@ fn without_a_watch_the_answers_are_the_same() {
         hivemind_json_plugin::backend::open(&settings, hivemind_abi::Host::detached(folder.data_dir())).expect("a handle");
     let id = store.prepare(&cx(), &[common::clients()]).expect("prepared")[0];
     put(&store, id, client(1, "key", "ours"));
+    warm(&store, id);
     assert_eq!(means(&store), "stat");
     let mut shell = Shell::new(merged);
     for round in 0..60 {

@@ -133,6 +133,13 @@ pub(crate) fn shown(store: &JsonStore, id: CollectionId, key: i64) -> Option<Str
     Some(record::to_json(&row.view(&clients()).expect("a view")))
 }
 
+/// Looks so often that watching the file is worth it.
+pub(crate) fn warm(store: &JsonStore, id: CollectionId) {
+    for _ in 0..100 {
+        store.get(&cx(), id, Key::Int(1).as_ref()).expect("a look-up");
+    }
+}
+
 /// A client's name.
 pub(crate) fn name(store: &JsonStore, id: CollectionId, key: i64) -> Option<String> {
     let row = store.get(&cx(), id, Key::Int(key).as_ref()).expect("a look-up")?;
