@@ -128,9 +128,18 @@ impl Drop for Adapter {
 }
 
 fn context<'a>(cx: &CallContext<'a>) -> Context<'a> {
+    context_of(cx, Context::within)
+}
+
+/// For the calls that are mostly over before the clock could be read.
+fn brief_context<'a>(cx: &CallContext<'a>) -> Context<'a> {
+    context_of(cx, Context::starting_late)
+}
+
+fn context_of<'a>(cx: &CallContext<'a>, limited: impl FnOnce(Duration) -> Context<'a>) -> Context<'a> {
     let context = match cx.deadline_us {
         u64::MAX => Context::unbounded(),
-        left => Context::within(Duration::from_micros(left)),
+        left => limited(Duration::from_micros(left)),
     };
     match cx.cancel {
         ROption::RSome(flag) => context.cancelled_by(flag.get()),
@@ -164,14 +173,14 @@ impl BackendObject for Adapter {
                 AbiKey::Int(v) => KeyRef::Int(*v),
                 AbiKey::Text(v) => KeyRef::Text(v.as_str()),
             };
-            b.get(&context(&cx), CollectionId(collection), key)
+            b.get(&brief_context(&cx), CollectionId(collection), key)
         })
     }
 
     fn get_by(&self, cx: CallContext<'_>, collection: u32, field: u32, value: RSlice<'_, u8>) -> RowReply {
         self.row("get_by", |b| {
             let value = Value::from_bytes(value.as_slice())?;
-            b.get_by(&context(&cx), CollectionId(collection), field as usize, value.as_ref())
+            b.get_by(&brief_context(&cx), CollectionId(collection), field as usize, value.as_ref())
         })
     }
 
@@ -200,7 +209,7 @@ impl BackendObject for Adapter {
     fn changes_since(&self, cx: CallContext<'_>, collection: u32, token: AbiToken) -> ChangesReply {
         unit(self.call("changes_since", |b| {
             let token = Token { epoch: token.epoch, sequence: token.sequence };
-            let (now, changes) = b.changes_since(&context(&cx), CollectionId(collection), token)?;
+            let (now, changes) = b.changes_since(&brief_context(&cx), CollectionId(collection), token)?;
             let changes = if changes == Changes::Nothing { RVec::new() } else { changes.to_bytes().into() };
             Ok(AbiChanges { token: AbiToken { epoch: now.epoch, sequence: now.sequence }, changes })
         }))
