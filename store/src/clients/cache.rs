@@ -147,7 +147,8 @@ impl Cache {
             state.make_room(&self.hasher, self.capacity);
         }
         // What was read may be newer than the token, its access key too.
-        let answered = state.forget(&self.hasher, client.id).is_some_and(|old| old.is_some_and(|old| old.api_key == client.api_key));
+        let answered =
+            state.forget(&self.hasher, client.id).is_some_and(|old| old.is_some_and(|old| old.api_key == client.api_key));
         if answered || matches!(wanted, Wanted::AccessKey(_)) {
             state.by_key.insert(&self.hasher, Arc::clone(client));
         }
