@@ -11,10 +11,11 @@ use abi_stable::sabi_trait::TD_Opaque;
 use abi_stable::std_types::{ROption, RResult, RSlice, RStr, RVec};
 
 use crate::host::Host;
-use crate::model::wire::Wire;
+use crate::model::msgpack::Reader;
+use crate::model::wire::{Wire, decode_value};
 use crate::model::{
     Backend, Capabilities, Changes, Code, Collection, CollectionId, Context, Error, Key, KeyRef, Mutation, Query, Result, Row,
-    Task, Token, Value,
+    Task, Token,
 };
 use crate::vtable::{
     AbiChanges, AbiKey, AbiToken, BackendBox, BackendModule, BackendModule_Ref, BackendObject, BackendObject_TO, CallContext,
@@ -179,8 +180,10 @@ impl BackendObject for Adapter {
 
     fn get_by(&self, cx: CallContext<'_>, collection: u32, field: u32, value: RSlice<'_, u8>) -> RowReply {
         self.row("get_by", |b| {
-            let value = Value::from_bytes(value.as_slice())?;
-            b.get_by(&brief_context(&cx), CollectionId(collection), field as usize, value.as_ref())
+            let mut reader = Reader::new(value.as_slice());
+            let value = decode_value(&mut reader)?;
+            reader.end()?;
+            b.get_by(&brief_context(&cx), CollectionId(collection), field as usize, value)
         })
     }
 

@@ -152,3 +152,66 @@ fn a_reader_never_sees_an_older_state_than_a_finished_write() {
         done.store(true, SeqCst);
     });
 }
+
+#[test]
+fn a_revoked_client_is_answered_to_nobody_once_its_revocation_is_acknowledged() {
+    const CLIENTS: usize = 60;
+    let (_, clients) = clients();
+    let all: Vec<_> = (0..CLIENTS).map(|n| add(&clients, &format!("key {n}"))).collect();
+    let revoked: Vec<AtomicBool> = (0..CLIENTS).map(|_| AtomicBool::new(false)).collect();
+    let (done, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (clients, revoked, done, answered) = (&clients, &revoked, &done, &answered);
+            scope.spawn(move || {
+                // Each begins elsewhere, so that some keep a client while others ask for it.
+                for n in (thread * 7..).map(|n| n % CLIENTS) {
+                    if done.load(SeqCst) {
+                        return;
+                    }
+                    let acknowledged = revoked[n].load(SeqCst);
+                    let by_key = wait(clients.by_access_key(&format!("key {n}"))).expect("read");
+                    assert!(by_key.is_none() || !acknowledged, "client {n} was answered after its revocation");
+                    let by_id = wait(clients.by_id(n as i64 + 1)).expect("read").expect("the row stays");
+                    assert!(by_id.is_revoked() || !acknowledged, "client {n} was answered by its id after its revocation");
+                    answered.fetch_add(usize::from(by_key.is_some()), SeqCst);
+                }
+            });
+        }
+        for (n, client) in all.iter().enumerate() {
+            // Not before the readers have kept something again.
+            let seen = answered.load(SeqCst);
+            while answered.load(SeqCst) < seen + 20 {
+                std::thread::yield_now();
+            }
+            wait(clients.revoke(client)).expect("revoke");
+            revoked[n].store(true, SeqCst);
+            if n + 4 == CLIENTS {
+                break;
+            }
+        }
+        done.store(true, SeqCst);
+    });
+    assert!(answered.load(SeqCst) > 0);
+}
+
+#[test]
+fn two_clients_with_one_key_are_answered_as_the_backend_does() {
+    let (backend, clients) = clients();
+    add(&clients, "a");
+    add(&clients, "b");
+    let id = |key| wait(clients.by_access_key(key)).expect("read").map(|c| c.id);
+    assert_eq!((id("a"), id("b")), (Some(1), Some(2)));
+    assert!(wait(clients.by_id(1)).expect("read").is_some());
+    // Read by its id after its key went to somebody else: the cache must not answer with it for that key.
+    let set = |id: i64, key: &str| Mutation::Update {
+        collection: clients.id(),
+        key: id.into(),
+        changes: vec![Change::set(1, key)],
+        when: Vec::new(),
+    };
+    backend.apply(&Context::unbounded(), &[set(2, "c"), set(1, "b")]).expect("hand over");
+    assert_eq!(wait(clients.by_id(1)).expect("read").map(|c| c.api_key.clone()).as_deref(), Some("b"));
+    assert_eq!((id("b"), id("a"), id("c")), (Some(1), None, Some(2)));
+    assert_eq!((id("b"), id("c")), (Some(1), Some(2)), "and again, from the cache");
+}
