@@ -98,7 +98,6 @@ pub(crate) fn json(sizes: &[u64], rounds: usize, bars: &mut Bars) -> Result<(), 
         let outcome = contest::run(rounds, &mut contestants)?;
         table::print(&format!("JSON, {size} clients: get by access key"), &outcome);
         if python.is_some() {
-            bars.add(format!("JSON, {size}: Python ÷ uncached typed get"), Limit::AtLeast(1.0), outcome.ratio(2, 0));
             bars.add(format!("JSON, {size}: Python ÷ cached typed get"), Limit::AtLeast(500.0), outcome.ratio(2, 1));
         }
     }
