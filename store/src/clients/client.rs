@@ -7,9 +7,10 @@ use std::borrow::Cow;
 use std::fmt;
 
 use hivemind_model::json::{self, Json};
-use hivemind_model::{Collection, Error, KeyRef, Result, Row, RowView, ValueRef};
+use hivemind_model::{Collection, Error, Result, Row, RowView};
+use serde::Deserialize;
 
-use super::description::{REVOKED, at};
+use super::description::REVOKED;
 
 /// A client as it was when it was read.
 #[derive(Clone, PartialEq)]
@@ -43,37 +44,52 @@ pub struct Client {
     pub metadata: Metadata,
 }
 
+/// The row's values in their order. `Option` everywhere, as nil may stand in every field.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Record<'a> {
+    client_id: Option<i64>,
+    api_key: Option<String>,
+    name: Option<String>,
+    description: Option<String>,
+    is_admin: Option<bool>,
+    last_seen: Option<f64>,
+    #[serde(borrow)]
+    allowed_types: Option<&'a str>,
+    password: Option<String>,
+    can_broadcast: Option<bool>,
+    can_escalate: Option<bool>,
+    can_propagate: Option<bool>,
+    metadata: Option<String>,
+}
+
 impl Client {
     /// Decodes a row of the clients' collection.
     ///
     /// # Errors
     /// `corrupt`, naming the field.
     pub fn from_row(collection: &Collection, row: &Row) -> Result<Self> {
-        let view =
-            RowView::new(collection, row.as_bytes()).map_err(|e| Error::corrupt(e.message()).with_detail(e.detail().clone()))?;
-        let KeyRef::Int(id) = view.key() else {
-            return Err(Error::corrupt("the record's key is no number").collection(&collection.name));
-        };
-        let text = |position| view.at(position).as_str();
-        let flag = |position| view.at(position) == ValueRef::Bool(true);
-        let (allowed_types, unreadable_whitelist) = match text(at::ALLOWED_TYPES) {
+        // The decoder's own words quote the value it met, which may be a password: they are not passed on.
+        let record: Record<'_> = rmp_serde::from_slice(row.as_bytes()).map_err(|_| unreadable(collection, row))?;
+        let id = record.client_id.ok_or_else(|| unreadable(collection, row))?;
+        let (allowed_types, unreadable_whitelist) = match record.allowed_types {
             None | Some("" | "[]") => (Vec::new(), false),
             Some(text) => serde_json::from_str(text).map_or((Vec::new(), true), |types| (types, false)),
         };
         Ok(Self {
             id,
-            api_key: text(at::API_KEY).unwrap_or_default().to_owned(),
-            name: text(at::NAME).map(str::to_owned),
-            description: text(at::DESCRIPTION).map(str::to_owned),
-            is_admin: flag(at::IS_ADMIN),
-            last_seen: if let ValueRef::Real(seen) = view.at(at::LAST_SEEN) { seen } else { -1.0 },
+            api_key: record.api_key.unwrap_or_default(),
+            name: record.name,
+            description: record.description,
+            is_admin: record.is_admin.unwrap_or_default(),
+            last_seen: record.last_seen.unwrap_or(-1.0),
             allowed_types,
             unreadable_whitelist,
-            password: text(at::PASSWORD).map(str::to_owned),
-            can_broadcast: flag(at::CAN_BROADCAST),
-            can_escalate: flag(at::CAN_ESCALATE),
-            can_propagate: flag(at::CAN_PROPAGATE),
-            metadata: Metadata(text(at::METADATA).unwrap_or_default().to_owned()),
+            password: record.password,
+            can_broadcast: record.can_broadcast.unwrap_or_default(),
+            can_escalate: record.can_escalate.unwrap_or_default(),
+            can_propagate: record.can_propagate.unwrap_or_default(),
+            metadata: Metadata(record.metadata.unwrap_or_default()),
         })
     }
 
@@ -93,6 +109,16 @@ impl Client {
     #[must_use]
     pub fn allows(&self, message_type: &str) -> bool {
         self.allowed_types.iter().any(|t| t == message_type)
+    }
+}
+
+fn unreadable(collection: &Collection, row: &Row) -> Error {
+    match RowView::new(collection, row.as_bytes()) {
+        Err(error) => {
+            let detail = error.detail().clone();
+            Error::corrupt(error.message()).with_detail(detail)
+        }
+        Ok(view) => Error::corrupt("the record does not read as a client").collection(&collection.name).key(view.key().to_key()),
     }
 }
 

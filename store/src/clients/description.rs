@@ -18,11 +18,9 @@ pub(crate) mod at {
     pub(crate) const CLIENT_ID: usize = 0;
     pub(crate) const API_KEY: usize = 1;
     pub(crate) const NAME: usize = 2;
-    pub(crate) const DESCRIPTION: usize = 3;
     pub(crate) const IS_ADMIN: usize = 4;
     pub(crate) const LAST_SEEN: usize = 5;
     pub(crate) const ALLOWED_TYPES: usize = 6;
-    pub(crate) const PASSWORD: usize = 7;
     pub(crate) const CAN_BROADCAST: usize = 8;
     pub(crate) const CAN_ESCALATE: usize = 9;
     pub(crate) const CAN_PROPAGATE: usize = 10;
@@ -71,11 +69,9 @@ mod tests {
             (at::CLIENT_ID, "client_id"),
             (at::API_KEY, "api_key"),
             (at::NAME, "name"),
-            (at::DESCRIPTION, "description"),
             (at::IS_ADMIN, "is_admin"),
             (at::LAST_SEEN, "last_seen"),
             (at::ALLOWED_TYPES, "allowed_types"),
-            (at::PASSWORD, "password"),
             (at::CAN_BROADCAST, "can_broadcast"),
             (at::CAN_ESCALATE, "can_escalate"),
             (at::CAN_PROPAGATE, "can_propagate"),
