@@ -11,10 +11,11 @@ use abi_stable::sabi_trait::TD_Opaque;
 use abi_stable::std_types::{ROption, RResult, RSlice, RStr, RVec};
 
 use crate::host::Host;
-use crate::model::wire::Wire;
+use crate::model::msgpack::Reader;
+use crate::model::wire::{Wire, decode_value};
 use crate::model::{
     Backend, Capabilities, Changes, Code, Collection, CollectionId, Context, Error, Key, KeyRef, Mutation, Query, Result, Row,
-    Task, Token, Value,
+    Task, Token,
 };
 use crate::vtable::{
     AbiChanges, AbiKey, AbiToken, BackendBox, BackendModule, BackendModule_Ref, BackendObject, BackendObject_TO, CallContext,
@@ -128,9 +129,18 @@ impl Drop for Adapter {
 }
 
 fn context<'a>(cx: &CallContext<'a>) -> Context<'a> {
+    context_of(cx, Context::within)
+}
+
+/// For the calls that are mostly over before the clock could be read.
+fn brief_context<'a>(cx: &CallContext<'a>) -> Context<'a> {
+    context_of(cx, Context::starting_late)
+}
+
+fn context_of<'a>(cx: &CallContext<'a>, limited: impl FnOnce(Duration) -> Context<'a>) -> Context<'a> {
     let context = match cx.deadline_us {
         u64::MAX => Context::unbounded(),
-        left => Context::within(Duration::from_micros(left)),
+        left => limited(Duration::from_micros(left)),
     };
     match cx.cancel {
         ROption::RSome(flag) => context.cancelled_by(flag.get()),
@@ -164,14 +174,16 @@ impl BackendObject for Adapter {
                 AbiKey::Int(v) => KeyRef::Int(*v),
                 AbiKey::Text(v) => KeyRef::Text(v.as_str()),
             };
-            b.get(&context(&cx), CollectionId(collection), key)
+            b.get(&brief_context(&cx), CollectionId(collection), key)
         })
     }
 
     fn get_by(&self, cx: CallContext<'_>, collection: u32, field: u32, value: RSlice<'_, u8>) -> RowReply {
         self.row("get_by", |b| {
-            let value = Value::from_bytes(value.as_slice())?;
-            b.get_by(&context(&cx), CollectionId(collection), field as usize, value.as_ref())
+            let mut reader = Reader::new(value.as_slice());
+            let value = decode_value(&mut reader)?;
+            reader.end()?;
+            b.get_by(&brief_context(&cx), CollectionId(collection), field as usize, value)
         })
     }
 
@@ -200,7 +212,7 @@ impl BackendObject for Adapter {
     fn changes_since(&self, cx: CallContext<'_>, collection: u32, token: AbiToken) -> ChangesReply {
         unit(self.call("changes_since", |b| {
             let token = Token { epoch: token.epoch, sequence: token.sequence };
-            let (now, changes) = b.changes_since(&context(&cx), CollectionId(collection), token)?;
+            let (now, changes) = b.changes_since(&brief_context(&cx), CollectionId(collection), token)?;
             let changes = if changes == Changes::Nothing { RVec::new() } else { changes.to_bytes().into() };
             Ok(AbiChanges { token: AbiToken { epoch: now.epoch, sequence: now.sequence }, changes })
         }))

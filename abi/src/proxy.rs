@@ -82,7 +82,7 @@ fn fits(mutation: &Mutation, outcome: &Outcome) -> bool {
 fn call_context<'a>(cx: &Context<'a>) -> CallContext<'a> {
     let micros = |left: Duration| u64::try_from(left.as_micros()).unwrap_or(u64::MAX);
     CallContext {
-        deadline_us: cx.remaining().map_or(u64::MAX, micros),
+        deadline_us: cx.passed_on().map_or(u64::MAX, micros),
         cancel: cx.cancel_flag().map_or(ROption::RNone, |flag| ROption::RSome(RRef::new(flag))),
     }
 }

@@ -1,76 +1,101 @@
-//! Rounds, medians and the table.
+//! Rounds, medians and ratios.
 
 use std::time::Duration;
 
 use crate::Failure;
 
-/// Somebody who can look clients up.
+/// Somebody who can do a batch of work.
 pub(crate) trait Contestant {
     /// What the table calls it.
     fn name(&self) -> String;
 
-    /// Looks every key up and says how long all of them took.
-    fn look_up(&mut self, keys: &[&str]) -> Result<Duration, Failure>;
+    /// How many pieces of work it does in a round; fewer for the slow, so that rounds stay short.
+    fn batch(&self) -> usize;
 
-    /// Look-ups a round; fewer for the slow, so that rounds stay short.
+    /// Does a piece of work for each of these random numbers, and says how long all took together.
+    fn work(&mut self, picks: &[u64]) -> Result<Duration, Failure>;
+}
+
+/// A contestant made of a function.
+pub(crate) struct Doing<F>(pub(crate) String, pub(crate) usize, pub(crate) F);
+
+impl<F: FnMut(&[u64]) -> Result<Duration, Failure>> Contestant for Doing<F> {
+    fn name(&self) -> String {
+        self.0.clone()
+    }
+
     fn batch(&self) -> usize {
-        2000
+        self.1
+    }
+
+    fn work(&mut self, picks: &[u64]) -> Result<Duration, Failure> {
+        (self.2)(picks)
     }
 }
 
-/// Runs contestants on one set of keys.
-pub(crate) struct Contest {
-    keys: Vec<String>,
-    rounds: usize,
-    random: u64,
+/// A middle value, and the quartiles around it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spread {
+    pub(crate) low: f64,
+    pub(crate) median: f64,
+    pub(crate) high: f64,
 }
 
-impl Contest {
-    /// A contest over these keys.
-    pub(crate) fn new(keys: Vec<String>, rounds: usize) -> Self {
-        Self { keys, rounds, random: 0x2545_f491_4f6c_dd1d }
+impl Spread {
+    /// The spread of some values.
+    pub(crate) fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let at = |part: usize| values.get((values.len().saturating_sub(1) * part + 2) / 4).copied().unwrap_or(f64::NAN);
+        Self { low: at(1), median: at(2), high: at(3) }
     }
 
-    /// The keys.
-    pub(crate) fn keys(&self) -> &[String] {
-        &self.keys
+    /// All three multiplied.
+    pub(crate) fn times(self, factor: f64) -> Self {
+        Self { low: self.low * factor, median: self.median * factor, high: self.high * factor }
+    }
+}
+
+/// What the rounds gave: for each contestant its microseconds a piece, round by round.
+pub(crate) struct Outcome {
+    pub(crate) names: Vec<String>,
+    times: Vec<Vec<f64>>,
+}
+
+impl Outcome {
+    /// The microseconds a piece of one contestant.
+    pub(crate) fn micros(&self, of: usize) -> Spread {
+        Spread::of(self.times[of].clone())
     }
 
-    fn random_keys(&mut self, count: usize) -> Vec<String> {
-        let mut pick = || {
-            // xorshift64: the same keys in every run.
-            self.random ^= self.random << 13;
-            self.random ^= self.random >> 7;
-            self.random ^= self.random << 17;
-            self.keys[usize::try_from(self.random % self.keys.len() as u64).unwrap_or(0)].clone()
-        };
-        (0..count).map(|_| pick()).collect()
+    /// How many times as long one takes as another, compared within each round.
+    pub(crate) fn ratio(&self, of: usize, to: usize) -> Spread {
+        Spread::of(self.times[of].iter().zip(&self.times[to]).map(|(of, to)| of / to).collect())
     }
+}
 
-    /// Runs all rounds and prints the table; the first contestant is the measure.
-    pub(crate) fn run(&mut self, title: &str, mut contestants: Vec<Box<dyn Contestant>>) -> Result<(), Failure> {
-        let mut times: Vec<Vec<f64>> = vec![Vec::new(); contestants.len()];
-        // The first round warms caches and does not count.
-        for round in 0..=self.rounds {
-            let keys = self.random_keys(2000);
-            for (contestant, times) in contestants.iter_mut().zip(&mut times) {
-                let batch: Vec<&str> = keys.iter().take(contestant.batch()).map(String::as_str).collect();
-                let took = contestant.look_up(&batch)?;
-                if round > 0 {
-                    times.push(took.as_secs_f64() * 1e6 / batch.len() as f64);
-                }
+/// Lets contestants work in turn. A first round warms caches and does not count, and every round begins with another one, so that
+/// nobody always comes after the same neighbour.
+pub(crate) fn run(rounds: usize, contestants: &mut [Box<dyn Contestant + '_>]) -> Result<Outcome, Failure> {
+    let mut random: u64 = 0x2545_f491_4f6c_dd1d;
+    let mut pick = || {
+        // xorshift64: the same numbers in every run.
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    };
+    let largest = contestants.iter().map(|c| c.batch()).max().unwrap_or(0);
+    let mut times = vec![Vec::with_capacity(rounds); contestants.len()];
+    for round in 0..=rounds {
+        let picks: Vec<u64> = (0..largest).map(|_| pick()).collect();
+        for turn in 0..contestants.len() {
+            let at = (round + turn) % contestants.len();
+            let batch = contestants[at].batch();
+            let took = contestants[at].work(&picks[..batch])?;
+            if round > 0 {
+                times[at].push(took.as_secs_f64() * 1e6 / batch as f64);
             }
         }
-        println!("\n{title}\n{:<44}{:>12}{:>10}", "", "µs", "ratio");
-        let medians: Vec<f64> = times.into_iter().map(median).collect();
-        for (contestant, median) in contestants.iter().zip(&medians) {
-            println!("{:<44}{:>12.2}{:>10.2}", contestant.name(), median, median / medians[0]);
-        }
-        Ok(())
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    Ok(Outcome { names: contestants.iter().map(|c| c.name()).collect(), times })
 }

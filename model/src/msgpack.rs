@@ -192,26 +192,42 @@ impl<'a> Reader<'a> {
         Err(self.error(format!("expected the end, found {} more bytes", self.bytes.len() - self.at)))
     }
 
+    // Out of the way of what is read without one.
+    #[cold]
+    #[inline(never)]
     fn error(&self, what: impl std::fmt::Display) -> Error {
         Error::invalid(format!("MessagePack at byte {}: {what}", self.at))
     }
 
+    #[cold]
+    #[inline(never)]
+    fn short(&self, n: usize) -> Error {
+        self.error(format!("expected {n} more bytes, found {}", self.bytes.len().saturating_sub(self.at)))
+    }
+
+    #[inline]
     fn take(&mut self, n: usize) -> Result<&'a [u8]> {
-        let end = self.at.checked_add(n).filter(|end| *end <= self.bytes.len());
-        let Some(end) = end else {
-            return Err(self.error(format!("expected {n} more bytes, found {}", self.bytes.len() - self.at)));
-        };
-        let taken = &self.bytes[self.at..end];
-        self.at = end;
-        Ok(taken)
+        match self.bytes.get(self.at..).and_then(|rest| rest.get(..n)) {
+            Some(taken) => {
+                self.at += n;
+                Ok(taken)
+            }
+            None => Err(self.short(n)),
+        }
     }
 
+    #[inline]
     fn be<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let mut out = [0; N];
-        out.copy_from_slice(self.take(N)?);
-        Ok(out)
+        match self.bytes.get(self.at..).and_then(<[u8]>::first_chunk::<N>) {
+            Some(chunk) => {
+                self.at += N;
+                Ok(*chunk)
+            }
+            None => Err(self.short(N)),
+        }
     }
 
+    #[inline]
     fn len(&mut self, bytes: u8) -> Result<usize> {
         Ok(match bytes {
             1 => usize::from(u8::from_be_bytes(self.be()?)),
@@ -220,6 +236,7 @@ impl<'a> Reader<'a> {
         })
     }
 
+    #[inline]
     fn text(&mut self, len: usize) -> Result<Token<'a>> {
         let start = self.at;
         let bytes = self.take(len)?;
@@ -244,6 +261,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// `invalid` on a truncated value, bad UTF-8, or an extension type.
+    #[inline]
     pub fn read(&mut self) -> Result<Token<'a>> {
         let tag = self.be::<1>()?[0];
         let unsigned = |v: u64| i64::try_from(v).map_or(Token::Big(v), Token::Int);

@@ -150,23 +150,31 @@ impl Wire for Value {
     }
 
     fn decode(r: &mut Reader<'_>) -> Result<Self> {
-        Ok(match r.read()? {
-            Token::Nil => Self::Nil,
-            Token::Bool(v) => Self::Bool(v),
-            Token::Int(v) => Self::Int(v),
-            Token::Real(v) => Self::Real(v),
-            Token::Str(v) => Self::Text(v.to_owned()),
-            Token::Bin(v) => Self::Blob(v.to_vec()),
-            Token::Map(1) => {
-                let number = r.u32()?;
-                if Kind::from_number(number) != Some(Kind::Json) {
-                    return unknown("value kind", number);
-                }
-                Self::Json(r.str()?.to_owned())
-            }
-            other => return Err(Error::invalid(format!("expected a value, found {other:?}"))),
-        })
+        decode_value(r).map(ValueRef::to_value)
     }
+}
+
+/// Reads a value as [`Value`] is read, without copying it.
+///
+/// # Errors
+/// `invalid`.
+pub fn decode_value<'a>(r: &mut Reader<'a>) -> Result<ValueRef<'a>> {
+    Ok(match r.read()? {
+        Token::Nil => ValueRef::Nil,
+        Token::Bool(v) => ValueRef::Bool(v),
+        Token::Int(v) => ValueRef::Int(v),
+        Token::Real(v) => ValueRef::Real(v),
+        Token::Str(v) => ValueRef::Text(v),
+        Token::Bin(v) => ValueRef::Blob(v),
+        Token::Map(1) => {
+            let number = r.u32()?;
+            if Kind::from_number(number) != Some(Kind::Json) {
+                return unknown("value kind", number);
+            }
+            ValueRef::Json(r.str()?)
+        }
+        other => return Err(Error::invalid(format!("expected a value, found {other:?}"))),
+    })
 }
 
 /// Writes a borrowed value as [`Value`] is written.

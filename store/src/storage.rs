@@ -230,7 +230,7 @@ impl Storage {
         &self,
         job: impl FnOnce(&dyn Backend, &Context<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        if self.reads_in_place() { job(&*self.inner.backend, &self.context()) } else { self.run_reads(job).await }
+        if self.reads_in_place() { job(&*self.inner.backend, &self.brief_context()) } else { self.run_reads(job).await }
     }
 
     /// Whether lookups run where they are asked for.
@@ -247,6 +247,11 @@ impl Storage {
 
     pub(crate) fn context(&self) -> Context<'static> {
         self.inner.options.deadline.map_or_else(Context::unbounded, Context::within)
+    }
+
+    /// For calls in place that are mostly over before the clock could be read.
+    pub(crate) fn brief_context(&self) -> Context<'static> {
+        self.inner.options.deadline.map_or_else(Context::unbounded, Context::starting_late)
     }
 
     pub(crate) fn collection(&self, id: CollectionId) -> Option<Arc<Collection>> {

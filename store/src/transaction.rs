@@ -66,7 +66,7 @@ impl Storage {
         let attempts = self.options().attempts.max(1);
         for _ in 0..attempts {
             cx.check()?;
-            let mut tx = Transaction::new(self, *cx);
+            let mut tx = Transaction::new(self, cx.clone());
             let value = work(&mut tx)?;
             match tx.commit()? {
                 Some(outcomes) => return Ok(Committed { value, outcomes }),

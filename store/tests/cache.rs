@@ -152,3 +152,84 @@ fn a_reader_never_sees_an_older_state_than_a_finished_write() {
         done.store(true, SeqCst);
     });
 }
+
+#[test]
+fn a_revoked_client_is_answered_to_nobody_once_its_revocation_is_acknowledged() {
+    const CLIENTS: usize = 60;
+    let backend = Arc::new(Tracked::default());
+    // Most look-ups read, and what they read is often old by the time it is to be kept.
+    backend.yielding.store(true, SeqCst);
+    let clients = open(&backend, Options { cached_clients: 2, ..Options::default() });
+    let all: Vec<_> = (0..CLIENTS).map(|n| add(&clients, &format!("key {n}"))).collect();
+    let revoked: Vec<AtomicBool> = (0..CLIENTS).map(|_| AtomicBool::new(false)).collect();
+    let (done, current, asked) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    let look_up = |n: usize| {
+        let acknowledged = revoked[n].load(SeqCst);
+        let found = wait(clients.by_access_key(&format!("key {n}"))).expect("read");
+        assert!(found.is_none() || !acknowledged, "client {n} was answered after its revocation");
+        let found = wait(clients.by_id(n as i64 + 1)).expect("read").expect("the row stays");
+        assert!(found.is_revoked() || !acknowledged, "client {n} was answered by its id after its revocation");
+        asked.fetch_add(1, SeqCst);
+    };
+    // Readers that fail must not leave the writer waiting for them.
+    let wait_for = |more: usize| {
+        let before = asked.load(SeqCst);
+        while asked.load(SeqCst) < before + more && !done.load(SeqCst) {
+            std::thread::yield_now();
+        }
+    };
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (look_up, current, done) = (&look_up, &current, &done);
+            scope.spawn(move || {
+                let _done = OnDrop(done);
+                for other in (thread..).map(|n| n % CLIENTS) {
+                    if done.load(SeqCst) {
+                        return;
+                    }
+                    look_up(current.load(SeqCst));
+                    look_up(other);
+                }
+            });
+        }
+        for (n, client) in all.iter().enumerate() {
+            current.store(n, SeqCst);
+            wait_for(10);
+            wait(clients.revoke(client)).expect("revoke");
+            revoked[n].store(true, SeqCst);
+            wait_for(10);
+        }
+        done.store(true, SeqCst);
+    });
+    assert!(revoked.iter().all(|r| r.load(SeqCst)));
+}
+
+/// Says that it is over, also when a thread panics.
+struct OnDrop<'a>(&'a AtomicBool);
+
+impl Drop for OnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+#[test]
+fn two_clients_with_one_key_are_answered_as_the_backend_does() {
+    let (backend, clients) = clients();
+    add(&clients, "a");
+    add(&clients, "b");
+    let id = |key| wait(clients.by_access_key(key)).expect("read").map(|c| c.id);
+    assert_eq!((id("a"), id("b")), (Some(1), Some(2)));
+    assert!(wait(clients.by_id(1)).expect("read").is_some());
+    // Read by its id after its key went to somebody else: the cache must not answer with it for that key.
+    let set = |id: i64, key: &str| Mutation::Update {
+        collection: clients.id(),
+        key: id.into(),
+        changes: vec![Change::set(1, key)],
+        when: Vec::new(),
+    };
+    backend.apply(&Context::unbounded(), &[set(2, "c"), set(1, "b")]).expect("hand over");
+    assert_eq!(wait(clients.by_id(1)).expect("read").map(|c| c.api_key.clone()).as_deref(), Some("b"));
+    assert_eq!((id("b"), id("a"), id("c")), (Some(1), None, Some(2)));
+    assert_eq!((id("b"), id("c")), (Some(1), Some(2)), "and again, from the cache");
+}

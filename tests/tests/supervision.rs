@@ -7,7 +7,7 @@ use hivemind_model::{Backend, Code, Collection, Context, Key, KeyRef, Kind, Muta
 use hivemind_tests::{build, loader, place};
 use serde_json::{Value, json};
 
-const CX: Context<'_> = Context::unbounded();
+static CX: Context<'static> = Context::unbounded();
 
 fn collection(name: &str) -> Collection {
     Collection::new(name, 1, "id", Kind::Int).field("name", Kind::Text)

@@ -95,7 +95,9 @@ fn kills(arguments: &[OsString]) -> Outcome {
 }
 
 fn bench(arguments: &[OsString]) -> Outcome {
-    peers::python()?;
+    if std::env::var_os("HIVEMIND_PYTHON_PEERS").is_none() {
+        peers::python()?;
+    }
     build::stage("release")?;
     execute(cargo().args(["run", "--quiet", "--release", "--locked", "--package", "hivemind-benches", "--"]).args(arguments))
 }

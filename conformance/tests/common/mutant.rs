@@ -105,7 +105,7 @@ impl Mutant {
         match self.fault {
             Some(Fault::DeadlineIgnored) => Context::unbounded(),
             Some(Fault::CancelIgnored) => cx.remaining().map_or(Context::unbounded(), Context::within),
-            _ => *cx,
+            _ => cx.clone(),
         }
     }
 

@@ -280,7 +280,7 @@ fn a_lock_of_another_program_is_waited_for_as_long_as_allowed() {
     let error = write(&Context::within(Duration::from_millis(10))).expect_err("locked");
     assert_eq!((error.code(), error.retryable()), (Code::Deadline, true));
     let cancel = AtomicBool::new(true);
-    assert_eq!(write(&CX.cancelled_by(&cancel)).expect_err("cancelled").code(), Code::Deadline);
+    assert_eq!(write(&CX.clone().cancelled_by(&cancel)).expect_err("cancelled").code(), Code::Deadline);
     assert!(get(&store, id, 1).is_none(), "reading does not wait");
     // Opening a file that needs nothing does not wait either.
     drop(folder.clients());

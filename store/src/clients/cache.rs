@@ -5,8 +5,11 @@
 //! taken **before** the row it vouches for is read, and what was read is only kept if the cache still stands at that token.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher as _;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use hivemind_model::{Backend, Changes, Collection, CollectionId, Context, Key, Token};
 
 use super::client::Client;
@@ -17,15 +20,38 @@ const REREAD: usize = 32;
 #[derive(Debug)]
 pub(super) struct Cache {
     state: RwLock<State>,
+    /// Fast rather than proof against every flood of keys: what is asked for never gets in, only what the store holds, and the seed is
+    /// this cache's own.
+    hasher: RandomState,
     capacity: usize,
 }
 
 #[derive(Debug, Default)]
 struct State {
     token: Token,
-    by_id: HashMap<i64, Arc<Client>>,
-    /// Ids by access key, as the backend answered.
-    by_key: HashMap<String, i64>,
+    by_id: HashMap<i64, Arc<Client>, RandomState>,
+    by_key: ByKey,
+}
+
+/// Those of the kept clients that the backend answered with when it was asked for their access key. In one table with the clients
+/// themselves, as each step to another place in memory costs more than all the rest.
+#[derive(Debug, Default)]
+struct ByKey(HashTable<Arc<Client>>);
+
+impl ByKey {
+    fn find(&self, hash: u64, key: &str) -> Option<&Arc<Client>> {
+        self.0.find(hash, |client| client.api_key == key)
+    }
+
+    fn remove(&mut self, hasher: &RandomState, key: &str) -> Option<Arc<Client>> {
+        let entry = self.0.find_entry(hasher.hash_one(key), |client| client.api_key == key).ok()?;
+        Some(entry.remove().0)
+    }
+
+    fn insert(&mut self, hasher: &RandomState, client: Arc<Client>) {
+        self.remove(hasher, &client.api_key);
+        self.0.insert_unique(hasher.hash_one(client.api_key.as_str()), client, |c| hasher.hash_one(c.api_key.as_str()));
+    }
 }
 
 /// What is looked for.
@@ -45,7 +71,7 @@ pub(super) enum Answer {
 
 impl Cache {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { state: RwLock::default(), capacity }
+        Self { state: RwLock::default(), hasher: RandomState::default(), capacity }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -67,9 +93,10 @@ impl Cache {
         (id, collection): (CollectionId, &Collection),
         wanted: Wanted<'_>,
     ) -> hivemind_model::Result<Answer> {
+        let hash = self.hash(wanted);
         let (token, found) = {
             let state = self.read();
-            (state.token, state.find(wanted))
+            (state.token, state.find(hash, wanted).cloned())
         };
         let (now, changes) = backend.changes_since(cx, id, token)?;
         if let (Changes::Nothing, Some(client)) = (&changes, found) {
@@ -90,13 +117,20 @@ impl Cache {
         }
         state.token = now;
         match reread {
-            Some(records) => records.into_iter().for_each(|(id, client)| state.replace(id, client)),
+            Some(records) => records.into_iter().for_each(|(id, client)| state.replace(&self.hasher, id, client)),
             None => {
                 state.by_id.clear();
-                state.by_key.clear();
+                state.by_key.0.clear();
             }
         }
-        Ok(state.find(wanted).map_or(Answer::Miss(now), Answer::Hit))
+        Ok(state.find(hash, wanted).map_or(Answer::Miss(now), |client| Answer::Hit(Arc::clone(client))))
+    }
+
+    fn hash(&self, wanted: Wanted<'_>) -> u64 {
+        match wanted {
+            Wanted::Id(_) => 0,
+            Wanted::AccessKey(key) => self.hasher.hash_one(key),
+        }
     }
 
     /// Keeps a client that was read after `token` was given, unless the cache has moved on. It answers for its access key only if it
@@ -110,56 +144,53 @@ impl Cache {
             return;
         }
         if state.by_id.len() >= self.capacity && !state.by_id.contains_key(&client.id) {
-            state.make_room(self.capacity);
+            state.make_room(&self.hasher, self.capacity);
         }
         // What was read may be newer than the token, its access key too.
-        if let Some(old) = state.by_id.get(&client.id).cloned()
-            && old.api_key != client.api_key
-        {
-            state.by_key.remove(&old.api_key);
-        }
-        if let Wanted::AccessKey(_) = wanted {
-            state.by_key.insert(client.api_key.clone(), client.id);
+        let answered =
+            state.forget(&self.hasher, client.id).is_some_and(|old| old.is_some_and(|old| old.api_key == client.api_key));
+        if answered || matches!(wanted, Wanted::AccessKey(_)) {
+            state.by_key.insert(&self.hasher, Arc::clone(client));
         }
         state.by_id.insert(client.id, Arc::clone(client));
     }
 }
 
 impl State {
-    fn find(&self, wanted: Wanted<'_>) -> Option<Arc<Client>> {
+    fn find(&self, hash: u64, wanted: Wanted<'_>) -> Option<&Arc<Client>> {
         match wanted {
-            Wanted::Id(id) => self.by_id.get(&id).cloned(),
-            Wanted::AccessKey(key) => self.by_id.get(self.by_key.get(key)?).filter(|c| c.api_key == key).cloned(),
+            Wanted::Id(id) => self.by_id.get(&id),
+            Wanted::AccessKey(key) => self.by_key.find(hash, key),
         }
     }
 
+    /// Forgets a client. `None` if it was not kept, else that client if it answered for its access key.
+    fn forget(&mut self, hasher: &RandomState, id: i64) -> Option<Option<Arc<Client>>> {
+        let old = self.by_id.remove(&id)?;
+        let answered = self.by_key.find(hasher.hash_one(old.api_key.as_str()), &old.api_key).is_some_and(|c| c.id == id);
+        Some(if answered { self.by_key.remove(hasher, &old.api_key) } else { None })
+    }
+
     /// Takes note of a changed record: `None` if it is gone, cannot be read or is revoked.
-    fn replace(&mut self, id: i64, client: Option<Arc<Client>>) {
-        let Some(old) = self.by_id.remove(&id) else {
-            // Not one that was kept; but it may have taken a key that another writer gave away twice.
-            if let Some(client) = client {
-                self.by_key.remove(&client.api_key);
-            }
-            return;
-        };
-        let answered = self.by_key.get(&old.api_key) == Some(&id);
-        if answered {
-            self.by_key.remove(&old.api_key);
-        }
+    fn replace(&mut self, hasher: &RandomState, id: i64, client: Option<Arc<Client>>) {
+        let old = self.forget(hasher, id);
         let Some(client) = client else { return };
-        if self.by_key.remove(&client.api_key).is_none() && answered && old.api_key == client.api_key {
-            self.by_key.insert(client.api_key.clone(), id);
+        // Whoever answered for its key may have to no longer: another writer can give one away twice.
+        let contested = self.by_key.remove(hasher, &client.api_key).is_some();
+        let Some(answered) = old else { return };
+        if !contested && answered.is_some_and(|old| old.api_key == client.api_key) {
+            self.by_key.insert(hasher, Arc::clone(&client));
         }
         self.by_id.insert(id, client);
     }
 
     /// Drops about an eighth, whichever comes first in the map's random order: looking up stays a read, which keeping count of uses
     /// would not.
-    fn make_room(&mut self, capacity: usize) {
+    fn make_room(&mut self, hasher: &RandomState, capacity: usize) {
         let excess = self.by_id.len().saturating_sub(capacity) + capacity / 8 + 1;
         let victims: Vec<i64> = self.by_id.keys().copied().take(excess).collect();
         for id in victims {
-            self.replace(id, None);
+            self.forget(hasher, id);
         }
     }
 }

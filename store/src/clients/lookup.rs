@@ -17,7 +17,7 @@ impl Clients {
     /// The backend's. A failure is never reported as absence.
     pub async fn by_id(&self, id: i64) -> Result<Option<Arc<Client>>> {
         if self.storage.reads_in_place() {
-            return self.look_up(self.storage.backend(), &self.storage.context(), Wanted::Id(id));
+            return self.look_up(self.storage.backend(), &self.storage.brief_context(), Wanted::Id(id));
         }
         let this = self.clone();
         self.storage.run_reads(move |backend, cx| Ok(this.look_up(backend, cx, Wanted::Id(id)))).await?
@@ -32,7 +32,7 @@ impl Clients {
             return Ok(None);
         }
         if self.storage.reads_in_place() {
-            return self.look_up(self.storage.backend(), &self.storage.context(), Wanted::AccessKey(key));
+            return self.look_up(self.storage.backend(), &self.storage.brief_context(), Wanted::AccessKey(key));
         }
         let (this, key) = (self.clone(), key.to_owned());
         self.storage.run_reads(move |backend, cx| Ok(this.look_up(backend, cx, Wanted::AccessKey(&key)))).await?

@@ -37,6 +37,8 @@ pub struct Tracked {
     pub cut: Mutex<Option<Cut>>,
     /// Runs once, between a look-up's reading of the record and its return.
     pub after_lookup: Mutex<Option<Hook>>,
+    /// Lets other threads run between a look-up's reading of the record and its return.
+    pub yielding: AtomicBool,
     pub page_rows: AtomicUsize,
     /// Runs once, before a collection is prepared; then it is checked whether there is still time.
     pub before_prepare: Mutex<Option<Hook>>,
@@ -48,6 +50,9 @@ impl Tracked {
         let hook = self.after_lookup.lock().expect("lock").take();
         if let Some(mut hook) = hook {
             hook();
+        }
+        if self.yielding.load(SeqCst) {
+            std::thread::sleep(std::time::Duration::from_micros(50));
         }
         row
     }

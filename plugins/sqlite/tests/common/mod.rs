@@ -12,7 +12,7 @@ use hivemind_abi::model::{
 use hivemind_sqlite_plugin::backend::{Sqlite, open};
 use tempfile::TempDir;
 
-pub(crate) const CX: Context<'static> = Context::unbounded();
+pub(crate) static CX: Context<'static> = Context::unbounded();
 pub(crate) const ID: usize = 0;
 pub(crate) const API_KEY: usize = 1;
 pub(crate) const NAME: usize = 2;
