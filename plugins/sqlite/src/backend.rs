@@ -98,7 +98,7 @@ impl Sqlite {
         if self.closed.load(Ordering::Acquire) {
             return Err(closed());
         }
-        let left = cx.remaining();
+        let left = cx.passed_on();
         if left == Some(Duration::ZERO) || cx.cancel_flag().is_some_and(|flag| flag.load(Ordering::Relaxed)) {
             cx.check()?;
         }
