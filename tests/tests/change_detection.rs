@@ -14,7 +14,7 @@ use hivemind_tests::python::{Peer, isolate, venv};
 use hivemind_tests::{build, loader};
 use serde_json::{Map, json};
 
-const CX: Context<'static> = Context::unbounded();
+static CX: Context<'static> = Context::unbounded();
 const MODULE: &str = "sqlite";
 
 /// How often the other process writes; `HIVEMIND_TEST_ROUNDS` asks for more.

@@ -8,7 +8,7 @@ use hivemind_tests::python::Peer;
 use hivemind_tests::{build, loader};
 use serde_json::json;
 
-const CX: Context<'_> = Context::unbounded();
+static CX: Context<'_> = Context::unbounded();
 
 #[test]
 fn the_python_node_gets_its_turn_and_nothing_of_either_is_lost() {

@@ -108,20 +108,20 @@ fn no_file() -> Vec<Case> {
         })
         .fails(5, &[FILE]),
         spoilt("a file that may not be read", |o| hivemind_tests::set_mode(&path(o), 0))
-            .as_owner()
+            .unprivileged()
             .fails(5, &["error[denied]", FILE]),
         spoilt("a file that may not be written", |o| hivemind_tests::set_mode(&path(o), 0o400))
-            .as_owner()
+            .unprivileged()
             .fails(5, &["error[denied]", FILE])
             .reads(&["2"]),
         spoilt("a folder that may not be searched", |o| hivemind_tests::set_mode(&o.data(), 0))
-            .as_owner()
+            .unprivileged()
             .fails(5, &["error[denied]", FILE]),
         Case::new("a folder in which nothing may be created", |o| {
             folder(&o.data());
             hivemind_tests::set_mode(&o.data(), 0o500);
         })
-        .as_owner()
+        .unprivileged()
         .fails(5, &["error[denied]", "hivemind-core"]),
         Case::new("a file where its folder should be", |o| drop(o.write("data/hivemind-core", b""))).fails(5, &["hivemind-core"]),
     ]

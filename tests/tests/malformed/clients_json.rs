@@ -63,13 +63,13 @@ fn no_file() -> Vec<Case> {
             plant(o, FILE, b"{}");
             hivemind_tests::set_mode(&data(o), 0);
         })
-        .as_owner()
+        .unprivileged()
         .fails(5, &["error[denied]", FILE]),
         Case::new("a folder that may not be searched", |o| {
             plant(o, FILE, b"{}");
             hivemind_tests::set_mode(&o.data(), 0);
         })
-        .as_owner()
+        .unprivileged()
         .fails(5, &["error[denied]", "hivemind-core"]),
         Case::new("a file where its folder should be", |o| drop(o.write("data/hivemind-core", b""))).fails(5, &["hivemind-core"]),
         Case::new("a folder in which nothing may be created", |o| {
@@ -77,7 +77,7 @@ fn no_file() -> Vec<Case> {
             plant(o, "clients.schema_version", b"2");
             hivemind_tests::set_mode(&o.data(), 0o500);
         })
-        .as_owner()
+        .unprivileged()
         .fails(5, &["error[denied]", FILE])
         .reads(&["1"]),
     ]

@@ -24,10 +24,8 @@ impl Home {
         found.retain(|path, what| !(path.ends_with("tmp/clients.json.lock") && what == "a file, 666: \"\""));
         found.retain(|path, what| !(path.ends_with("tmp/clients.ejson.lock") && what == "a file, 666: \"\""));
         // SQLite's shared memory is no data, nor is a log with nothing in it: where the folder belongs to somebody else, both stay.
-        found.retain(|path, what| {
-            !path.ends_with("data/hivemind-core/clients.db-shm")
-                && !(path.ends_with("data/hivemind-core/clients.db-wal") && what.ends_with(": \"\""))
-        });
+        found.retain(|path, _| !path.ends_with("data/hivemind-core/clients.db-shm"));
+        found.retain(|path, what| !(path.ends_with("data/hivemind-core/clients.db-wal") && what.ends_with(": \"\"")));
         Self(found)
     }
 
@@ -68,9 +66,9 @@ fn below(folder: &Path, found: &mut BTreeMap<PathBuf, String>) {
 /// Runs a command and ends it if it does not end by itself.
 ///
 /// As the owner: root may read and write everything, so it gives those rights up first.
-pub(crate) fn run_within(operator: &Operator, words: &[&str], as_owner: bool, longest: Duration) -> Ended {
+pub(crate) fn run_within(operator: &Operator, words: &[&str], unprivileged: bool, longest: Duration) -> Ended {
     let is_root = std::fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0);
-    let mut command = if as_owner && is_root {
+    let mut command = if unprivileged && is_root {
         let without = "setpriv --bounding-set=-dac_override,-dac_read_search,-fowner";
         operator.in_shell(&format!("set -- {without} \"$@\""), words)
     } else {

@@ -27,7 +27,7 @@ fn a_lock_that_cannot_be_taken_is_named() {
         stored("a lock of another user that may not even be read", |o| {
             hivemind_tests::set_mode(&o.write(LOCK, b""), 0);
         })
-        .as_owner()
+        .unprivileged()
         .fails(5, &["error[denied]", LOCK]),
     ];
     try_all(Some(JSON), &cases, 4);

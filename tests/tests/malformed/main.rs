@@ -43,12 +43,12 @@ struct Case {
     parts: Vec<String>,
     // The same for the one command that only reads, where it may do more than those that write.
     reads: Option<(i32, Vec<String>)>,
-    as_owner: bool,
+    unprivileged: bool,
 }
 
 impl Case {
     fn new(name: &str, plant: impl Fn(&Operator) + 'static) -> Self {
-        Self { name: name.to_owned(), plant: Box::new(plant), code: 0, parts: Vec::new(), reads: None, as_owner: false }
+        Self { name: name.to_owned(), plant: Box::new(plant), code: 0, parts: Vec::new(), reads: None, unprivileged: false }
     }
 
     /// Every command ends with this code, and what it says has all these parts.
@@ -58,8 +58,8 @@ impl Case {
     }
 
     /// The commands are run with no more rights on files than their owner has, also if root runs the test.
-    fn as_owner(mut self) -> Self {
-        self.as_owner = true;
+    fn unprivileged(mut self) -> Self {
+        self.unprivileged = true;
         self
     }
 
@@ -70,7 +70,7 @@ impl Case {
     }
 
     fn run(&self, operator: &Operator, words: &[&str]) -> Ended {
-        home::run_within(operator, words, self.as_owner, LONGEST)
+        home::run_within(operator, words, self.unprivileged, LONGEST)
     }
 
     /// Everything that is wrong with how the program takes it.

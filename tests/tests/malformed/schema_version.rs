@@ -32,7 +32,7 @@ fn a_schema_version_that_is_newer_or_none_is_named_and_nothing_is_touched() {
             plant(o, FILE, b"2");
             hivemind_tests::set_mode(&o.data().join(FILE), 0);
         })
-        .as_owner()
+        .unprivileged()
         .fails(5, &["error[denied]", FILE]),
     ];
     try_all(Some(JSON), &cases, 8);

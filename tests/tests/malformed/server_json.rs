@@ -61,14 +61,14 @@ fn no_file() -> Vec<Case> {
         Case::new("a file that may not be read", |o| {
             hivemind_tests::set_mode(&o.write(CONFIG, b"{}"), 0);
         })
-        .as_owner()
+        .unprivileged()
         .fails(3, &["error[config]", CONFIG, "ermission denied"]),
         Case::new("a folder in which nothing may be created", |o| {
             let folder_of_it = o.config().parent().expect("a folder").to_owned();
             folder(&folder_of_it);
             hivemind_tests::set_mode(&folder_of_it, 0o500);
         })
-        .as_owner()
+        .unprivileged()
         .fails(3, &["error[config]", CONFIG, "cannot create"]),
         Case::new("a file where its folder should be", |o| drop(o.write("config/hivemind-core", b"")))
             .fails(3, &["error[config]", CONFIG]),

@@ -26,7 +26,7 @@ use hivemind_tests::specimen::{Folder, assert_says, settings, things};
 use hivemind_tests::{build, place};
 use serde_json::{Value, json};
 
-const CX: Context<'_> = Context::unbounded();
+static CX: Context<'_> = Context::unbounded();
 
 /// A good handle that was open before the first specimen came, and a good plugin in the specimen's own folder: both serve.
 fn alive() {
