@@ -138,16 +138,17 @@ fn whoever_has_no_password_or_the_wrong_one_touches_nothing() {
 
 #[test]
 fn a_file_that_is_no_database_is_not_taken_for_an_encrypted_one() {
-    for (bytes, code) in [
-        (b"{\"1\": {\"client_id\": 1, \"api_key\": \"k\"}} and so on".repeat(512), Code::Corrupt),
-        (vec![0; 8192], Code::Corrupt),
+    for (bytes, with_password) in [
+        (b"{\"1\": {\"client_id\": 1, \"api_key\": \"k\"}} and so on".repeat(512), Code::Denied),
+        (vec![0; 8192], Code::Denied),
+        // Too short for a database of either kind.
         (vec![200, 1, 3], Code::Corrupt),
     ] {
         let folder = Folder::new();
         std::fs::create_dir_all(folder.file().parent().expect("a parent")).expect("a folder");
         std::fs::write(folder.file(), &bytes).expect("a file");
         let before = everything(&folder);
-        for (config, expected) in [("{}".to_owned(), code), (settings(PASSWORD), Code::Denied)] {
+        for (config, expected) in [("{}".to_owned(), Code::Corrupt), (settings(PASSWORD), with_password)] {
             let store = folder.open_with(&config);
             let error = store.prepare(&CX, &[clients()]).expect_err("no database");
             assert_eq!(error.code(), expected, "{error}");

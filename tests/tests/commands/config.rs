@@ -108,7 +108,7 @@ fn a_named_file_is_used_and_one_that_is_missing_is_an_error_and_not_created() {
         operator.run(&words).fails(3, &["error[config]", text(&missing), "correct --config"]);
     }
     assert!(!missing.exists());
-    operator.run(&["status", "--config", text(operator.home())]).fails(3, &["error[config]", "directory"]);
+    operator.run(&["status", "--config", text(operator.home())]).fails(3, &["error[config]", "folder"]);
 }
 
 #[test]
