@@ -164,7 +164,7 @@ impl Wire for Value {
                 }
                 Self::Json(r.str()?.to_owned())
             }
-            other => return Err(Error::invalid(format!("expected a value, found {other:?}"))),
+            other => return Err(Error::invalid(format!("expected a value, found {}", other.name()))),
         })
     }
 }
@@ -187,7 +187,7 @@ impl Wire for Key {
         match r.read()? {
             Token::Int(v) => Ok(Self::Int(v)),
             Token::Str(v) => Ok(Self::Text(v.to_owned())),
-            other => Err(Error::invalid(format!("expected a key, found {other:?}"))),
+            other => Err(Error::invalid(format!("expected a key, found {}", other.name()))),
         }
     }
 }
