@@ -145,8 +145,11 @@ pub fn check_whole_for(bytes: &[u8], system: System) -> Result<(), Reason> {
         object::File::Elf64(elf) => elf::check(elf.elf_header(), bytes, entry)?,
         object::File::MachO32(macho) => macho::links(macho)?,
         object::File::MachO64(macho) => macho::links(macho)?,
-        // It names libraries only, no folders.
-        other => Links::plain(other.imports().map_err(broken)?.filter_map(Result::ok).map(|import| import.library().to_vec())),
+        // It names libraries only, no folders. One that cannot be read is a reason to refuse, not to leave it out.
+        other => {
+            let libraries = other.import_libraries().map_err(broken)?;
+            Links::new(libraries.map(|library| library.map(|l| l.name()).map_err(broken)), std::iter::empty())?
+        }
     };
     links.check()
 }
