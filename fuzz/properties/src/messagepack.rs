@@ -1,5 +1,6 @@
 //! The second reader of MessagePack: `rmpv`, which knows nothing of rows or requests.
 
+use hivemind_model::Error;
 use rmpv::ValueRef;
 
 /// One value and how many bytes it took; `None` if there is no whole one.
@@ -23,4 +24,9 @@ pub(crate) fn is_plain(value: &ValueRef<'_>, depth: usize) -> bool {
         ValueRef::Map(pairs) => pairs.iter().all(|(k, v)| depth > 0 && is_plain(k, depth - 1) && is_plain(v, depth - 1)),
         _ => true,
     }
+}
+
+/// Whether an error is about the one byte that stands for nothing, which the other reader takes for nil.
+pub(crate) fn is_reserved(error: &Error) -> bool {
+    error.message().ends_with("type 0xc1 is not used here")
 }

@@ -2,10 +2,10 @@
 
 use std::cmp::Ordering;
 
+use hivemind_model::base64;
 use hivemind_model::eval::like;
 use hivemind_model::json::{self, Json, without_comments};
 use hivemind_model::number::{compare_int_real, same_number};
-use hivemind_model::base64;
 use serde_json::Value;
 
 /// How deep `serde_json` reads.

@@ -43,6 +43,14 @@ fn the_whole_libraries_among_the_seeds_pass() {
         assert_eq!(check_whole_for(&library, system), Ok(()), "{name}");
         assert!(manifest_text_of_refused(library.as_slice()).is_some_and(|text| text.contains("some-db-plugin")), "{name}");
     }
+    // The name of the library it needs: with a folder in it, and beyond the end of the file.
+    let mut portable = read("portable-x86-64");
+    let system = System::of(portable.as_slice()).expect("a library");
+    let at = portable.windows(12).position(|part| part == b"KERNEL32.dll").expect("its name");
+    portable[at..at + 12].copy_from_slice(b"..\\NEL32.dll");
+    assert_eq!(check_whole_for(&portable, system).map_err(|r| r.code()), Err("run-path"));
+    portable[at..].fill(b'x');
+    assert_eq!(check_whole_for(&portable, system).map_err(|r| r.code()), Err("malformed"));
 }
 
 macro_rules! targets {

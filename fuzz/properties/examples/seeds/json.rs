@@ -26,13 +26,25 @@ fn records() {
         record.put_for(name, Clients, text);
     }
     record.put_for("metadata-no-object", Clients, r#"{"client_id": 4, "metadata": [1], "odd": 1e400, "x": {"a": null}}"#);
-    record.put_for("surrogates", Clients, r#"{"client_id": 5, "\ud800": 1, "name": "\ud83d\ude00", "metadata": {"\udc00": "\ud800"}}"#);
+    record.put_for(
+        "surrogates",
+        Clients,
+        r#"{"client_id": 5, "\ud800": 1, "name": "\ud83d\ude00", "metadata": {"\udc00": "\ud800"}}"#,
+    );
     record.put_for("nan", Clients, r#"{"client_id": 6, "last_seen": NaN, "metadata": {"i": -Infinity}}"#);
     record.put_for("last-seen-nan-text", Clients, r#"{"client_id": "6", "last_seen": "never", "api_key": "saved"}"#);
-    record.put_for("repeated-names", Clients, r#"{"client_id": 7, "client_id": 8, "n": 1, "n": 2, "metadata": {"n": 3, "n": 4}}"#);
+    record.put_for(
+        "repeated-names",
+        Clients,
+        r#"{"client_id": 7, "client_id": 8, "n": 1, "n": 2, "metadata": {"n": 3, "n": 4}}"#,
+    );
     for depth in [197, 198, 199, 200] {
         record.put_for(&format!("unknown-nested-{depth}"), Clients, format!(r#"{{"client_id": 9, "deep": {}}}"#, nested(depth)));
-        record.put_for(&format!("field-nested-{depth}"), Clients, format!(r#"{{"client_id": 9, "metadata": {{"d": {}}}}}"#, nested(depth - 1)));
+        record.put_for(
+            &format!("field-nested-{depth}"),
+            Clients,
+            format!(r#"{{"client_id": 9, "metadata": {{"d": {}}}}}"#, nested(depth - 1)),
+        );
     }
     record.put_for(
         "kinds",
@@ -68,7 +80,11 @@ fn clients() {
         1,
         r#"{"1": {"client_id": 1, "api_key": "a"}, "2": {"client_id": 2, "api_key": "a"}, "2": {"client_id": 2, "api_key": "\u0061"}}"#,
     );
-    clients.put_chosen("separators", 1, "{\"1\": {\"client_id\": 1, \"name\": \"\u{2028}\u{85}\"}, \"2\": {\"client_id\": 2, \"\u{2029}\": 1}}");
+    clients.put_chosen(
+        "separators",
+        1,
+        "{\"1\": {\"client_id\": 1, \"name\": \"\u{2028}\u{85}\"}, \"2\": {\"client_id\": 2, \"\u{2029}\": 1}}",
+    );
     for depth in [196, 197, 198, 199, 230] {
         for choice in [0, 1] {
             let text = format!(
@@ -93,21 +109,30 @@ fn server() {
   "min_password_bits": 40, "runtime_password_strength_check": true, "last_seen_update_interval": 60, "ping_flood_interval": 30,
   "allowed_encodings": ["JSON-B64"], "allowed_ciphers": ["AES-GCM"], "binarize": false, "policy": { "chain": [] }, "presence": {}, "upstream": {"key": "upstream-key-1"}, "rendezvous": {} }"#,
     );
-    server.put("comments", "# the node\n{\n  // which store\n  \"database\": {\"module\": \"sqlite\", \"sqlite\": {\"db_paht\": \"/a/b/c.db\"}}\n}");
+    server.put(
+        "comments",
+        "# the node\n{\n  // which store\n  \"database\": {\"module\": \"sqlite\", \"sqlite\": {\"db_paht\": \"/a/b/c.db\"}}\n}",
+    );
     server.put(
         "wrong-settings",
         r#"{"database": {"module": "hivemind-json-db-plugin", "hivemind-json-db-plugin": {"name": 5, "password": {"a": "hidden-value-1"}, "lock_timeout_ms": "hidden-value-2", "subfolder": ["hidden-value-3"]}, "hivemind-sqlite-db-plugin": {"synchronous": "hidden-value-4", "readers": 1000, "name": ""}}}"#,
     );
     server.put("wrong-database", r#"{"database": ["hidden-value-1"], "plugins_dir": ["/a", 5], "min_password_bits": "NaN"}"#);
     server.put("wrong-module", r#"{"database": {"module": 5}, "plugins_dir": "relative", "min_password_bits": true}"#);
-    server.put("wrong-block", r#"{"database": {"module": "x", "x": "hidden-value-1", "hivemind-json-db-plugin": "hidden-value-2"}}"#);
+    server.put(
+        "wrong-block",
+        r#"{"database": {"module": "x", "x": "hidden-value-1", "hivemind-json-db-plugin": "hidden-value-2"}}"#,
+    );
     server.put(
         "secrets",
         r#"{"a": [{"token": 5, "api_key": {"b": "hidden-value-1"}, "passwrd": "hidden-value-2"}], "url": "redis://u:p@ss@h:1/0 http://a:b@c", "pubkey": "open", "x": {"private-key": ["k"], "psk": ""}}"#,
     );
     server.put("no-object", "[]");
     server.put("unfinished", "{\"database\": {\"module\": ");
-    server.put("metadata", r#"{"z": 123456789012345678901, "a": [NaN, 1.50, 1e999], "noise_psk": "s", "m": {"password": "p", "\ud800": "\ud800"}}"#);
+    server.put(
+        "metadata",
+        r#"{"z": 123456789012345678901, "a": [NaN, 1.50, 1e999], "noise_psk": "s", "m": {"password": "p", "\ud800": "\ud800"}}"#,
+    );
 }
 
 fn manifests() {
@@ -128,15 +153,36 @@ fn manifests() {
     }
     manifest.put("no-config", with("null"));
     manifest.put("refers-out", with(r#"{"properties": {"a": {"$ref": "http://example.org/x"}}}"#));
-    manifest.put("refers-in", format!("{}\0{{\"a\": \"hidden-value\"}}", with(r##"{"$defs": {"t": {"type": "integer"}}, "properties": {"a": {"$ref": "#/$defs/t"}}}"##)));
+    manifest.put(
+        "refers-in",
+        format!(
+            "{}\0{{\"a\": \"hidden-value\"}}",
+            with(r##"{"$defs": {"t": {"type": "integer"}}, "properties": {"a": {"$ref": "#/$defs/t"}}}"##)
+        ),
+    );
     for (name, schema) in [
         ("refers-to-itself", r##"{"$ref": "#"}"##),
         ("refers-to-itself-deeper", r##"{"properties": {"a": {"$ref": "#"}}, "additionalProperties": true}"##),
-        ("refers-in-a-circle", r##"{"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "allOf": [{"$ref": "#/$defs/a"}]}"##),
-        ("patterns", r#"{"properties": {"a": {"type": "string", "pattern": "^(a+)+$", "maxLength": 3, "format": "uri"}}, "patternProperties": {"^b": {"const": 1}}}"#),
-        ("combined", r#"{"anyOf": [{"required": ["x"]}, {"properties": {"a": {"enum": [1, "b"]}}}], "not": {"minProperties": 9}, "if": {"type": "object"}, "then": {"maxProperties": 1}}"#),
-        ("draft-4", r#"{"$schema": "http://json-schema.org/draft-04/schema#", "id": "http://example.org/", "properties": {"a": {"minimum": 1, "exclusiveMinimum": true}}}"#),
-        ("unevaluated", r#"{"allOf": [{"properties": {"a": {"type": "array", "prefixItems": [{"type": "string"}], "uniqueItems": true, "contains": {"multipleOf": 0.1}}}}], "unevaluatedProperties": false}"#),
+        (
+            "refers-in-a-circle",
+            r##"{"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "allOf": [{"$ref": "#/$defs/a"}]}"##,
+        ),
+        (
+            "patterns",
+            r#"{"properties": {"a": {"type": "string", "pattern": "^(a+)+$", "maxLength": 3, "format": "uri"}}, "patternProperties": {"^b": {"const": 1}}}"#,
+        ),
+        (
+            "combined",
+            r#"{"anyOf": [{"required": ["x"]}, {"properties": {"a": {"enum": [1, "b"]}}}], "not": {"minProperties": 9}, "if": {"type": "object"}, "then": {"maxProperties": 1}}"#,
+        ),
+        (
+            "draft-4",
+            r#"{"$schema": "http://json-schema.org/draft-04/schema#", "id": "http://example.org/", "properties": {"a": {"minimum": 1, "exclusiveMinimum": true}}}"#,
+        ),
+        (
+            "unevaluated",
+            r#"{"allOf": [{"properties": {"a": {"type": "array", "prefixItems": [{"type": "string"}], "uniqueItems": true, "contains": {"multipleOf": 0.1}}}}], "unevaluatedProperties": false}"#,
+        ),
         ("dynamic", r##"{"$id": "urn:x", "$dynamicAnchor": "n", "properties": {"a": {"$dynamicRef": "#n"}}}"##),
         ("wrong", r#"{"type": "strnig", "properties": 5}"#),
     ] {
@@ -161,11 +207,16 @@ fn texts() {
         text.put(name, content);
     }
     text.put("numbers", "[0, -0, 1.50e3, 1500, 15e2, 9007199254740993, 9007199254740992.0, -9223372036854775808, 9223372036854775808.0, 1e-400, 1e400, NaN, 0.1, 0.10000000000000001]");
-    text.put("strings", r#"["", "\ud83d\ude00", "\ud800", "\u00e9", "é", "\"\\\/\b\f\n\r\t", {"\ud800": 1, "a": 2, "\u0061": 3}]"#);
+    text.put(
+        "strings",
+        r#"["", "\ud83d\ude00", "\ud800", "\u00e9", "é", "\"\\\/\b\f\n\r\t", {"\ud800": 1, "a": 2, "\u0061": 3}]"#,
+    );
     text.put("comments", "// a\n{\"a\": \"//#\", # b\n \"c\": \"\\\"#\"}\n");
     text.put("base64", "Zm9vYmE=");
     for (n, (subject, pattern)) in
-        [("kitchen", "k%n"), ("100%", "100\\%"), ("aaab", "%a_b"), ("xéyéz", "%é_é%"), ("aba", "ab%ba"), ("ab", "ab\\")].into_iter().enumerate()
+        [("kitchen", "k%n"), ("100%", "100\\%"), ("aaab", "%a_b"), ("xéyéz", "%é_é%"), ("aba", "ab%ba"), ("ab", "ab\\")]
+            .into_iter()
+            .enumerate()
     {
         text.put(&format!("pattern-{n}"), format!("{subject}\n{pattern}"));
     }

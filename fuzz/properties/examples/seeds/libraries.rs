@@ -25,7 +25,15 @@ pub(crate) fn write() {
     let build = |name: &str, extra: &[&str]| -> Option<Vec<u8>> {
         let library = folder.path().join(name);
         let built = Command::new("cc")
-            .args(["-shared", "-fPIC", "-nostdlib", "-Os", "-Wl,-z,max-page-size=4096", "-Wl,-z,noseparate-code", "-Wl,--build-id=none"])
+            .args([
+                "-shared",
+                "-fPIC",
+                "-nostdlib",
+                "-Os",
+                "-Wl,-z,max-page-size=4096",
+                "-Wl,-z,noseparate-code",
+                "-Wl,--build-id=none",
+            ])
             .arg(format!("-DENTRY={entry}"))
             .args(extra)
             .arg("-o")
@@ -64,7 +72,14 @@ pub(crate) fn write() {
     }
     let object = folder.path().join("x.o");
     let args = ["-c", "-fPIC", "-Os", own];
-    if Command::new("cc").args(args).arg(format!("-DENTRY={entry}")).arg("-o").args([&object, &source]).status().is_ok_and(|s| s.success()) {
+    if Command::new("cc")
+        .args(args)
+        .arg(format!("-DENTRY={entry}"))
+        .arg("-o")
+        .args([&object, &source])
+        .status()
+        .is_ok_and(|s| s.success())
+    {
         seeds.put("object.o", read(&object));
     }
     seeds.put("empty", b"");
@@ -172,7 +187,8 @@ fn portable(seeds: &Seeds) {
     let mut directories = [0; 32];
     directories[..4].copy_from_slice(&[0x2000, 0x80, 0x2100, 40]);
     file.extend(words(&directories));
-    let section = |name: &str, size, address, at| [padded(name, 8), words(&[size, address, 0x200, at, 0, 0, 0, 0x4000_0040])].concat();
+    let section =
+        |name: &str, size, address, at| [padded(name, 8), words(&[size, address, 0x200, at, 0, 0, 0, 0x4000_0040])].concat();
     file.extend(section(".hvmind", 0x40, 0x1000, 0x400));
     file.extend(section(".rdata", 0x200, 0x2000, 0x600));
     file.resize(0x400, 0);

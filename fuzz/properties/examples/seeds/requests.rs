@@ -67,37 +67,57 @@ fn rows() {
         write(&mut w);
         w.into_bytes()
     };
-    seeds.put_for("short", Clients, row(&|w| {
-        w.array(2);
-        w.int(7);
-        w.str("k");
-    }));
-    seeds.put_for("no-key", Clients, row(&|w| {
-        w.array(2);
-        w.nil();
-        w.str("k");
-    }));
-    seeds.put_for("deep-metadata", Clients, row(&|w| {
-        w.array(12);
-        w.int(7);
-        (0..10).for_each(|_| w.nil());
-        w.str(&format!("{{\"d\": {}1{}}}", "[".repeat(198), "]".repeat(198)));
-    }));
-    seeds.put_for("null-metadata", Clients, row(&|w| {
-        w.array(12);
-        w.int(7);
-        (0..10).for_each(|_| w.nil());
-        w.str(" null\n");
-    }));
+    seeds.put_for(
+        "short",
+        Clients,
+        row(&|w| {
+            w.array(2);
+            w.int(7);
+            w.str("k");
+        }),
+    );
+    seeds.put_for(
+        "no-key",
+        Clients,
+        row(&|w| {
+            w.array(2);
+            w.nil();
+            w.str("k");
+        }),
+    );
+    seeds.put_for(
+        "deep-metadata",
+        Clients,
+        row(&|w| {
+            w.array(12);
+            w.int(7);
+            (0..10).for_each(|_| w.nil());
+            w.str(&format!("{{\"d\": {}1{}}}", "[".repeat(198), "]".repeat(198)));
+        }),
+    );
+    seeds.put_for(
+        "null-metadata",
+        Clients,
+        row(&|w| {
+            w.array(12);
+            w.int(7);
+            (0..10).for_each(|_| w.nil());
+            w.str(" null\n");
+        }),
+    );
     let reals = [("nan", f64::NAN), ("infinity", f64::INFINITY), ("negative-zero", -0.0), ("least", 5e-324)];
     for (name, real) in reals {
-        seeds.put_for(&format!("real-{name}"), Kinds, row(&|w| {
-            w.array(4);
-            w.int(1);
-            w.bool(true);
-            w.int(i64::MAX);
-            w.real(real);
-        }));
+        seeds.put_for(
+            &format!("real-{name}"),
+            Kinds,
+            row(&|w| {
+                w.array(4);
+                w.int(1);
+                w.bool(true);
+                w.int(i64::MAX);
+                w.real(real);
+            }),
+        );
     }
     for (name, bytes) in [
         ("float-32", &b"\x94\x01\xc0\xc0\xca\x3f\x80\x00\x00"[..]),
@@ -161,11 +181,14 @@ fn requests() {
         seeds.put_chosen(&format!("mutation-{n}"), 2, vec![mutation].to_bytes());
     }
     seeds.put_chosen("keys", 3, vec![Key::Int(i64::MIN), Key::Int(300), "k\0é".into()].to_bytes());
-    for (n, value) in [Value::Nil, Value::Bool(true), Value::Real(f64::NAN), json("{}"), Value::Blob(vec![7; 300])].iter().enumerate() {
+    for (n, value) in
+        [Value::Nil, Value::Bool(true), Value::Real(f64::NAN), json("{}"), Value::Blob(vec![7; 300])].iter().enumerate()
+    {
         seeds.put_chosen(&format!("value-{n}"), 4, value.to_bytes());
     }
     let rekey = |password: Option<&str>| Task::Rekey { password: password.map(str::to_owned) };
-    let tasks = [Task::Verify, Task::Vacuum, Task::Checkpoint, Task::Backup { to: "/x".to_owned() }, rekey(None), rekey(Some("p"))];
+    let tasks =
+        [Task::Verify, Task::Vacuum, Task::Checkpoint, Task::Backup { to: "/x".to_owned() }, rekey(None), rekey(Some("p"))];
     for (n, task) in tasks.iter().enumerate() {
         seeds.put_chosen(&format!("task-{n}"), 5, task.to_bytes());
     }
@@ -230,16 +253,22 @@ fn engine() {
     texts.extend(ask(vec![Condition::new(7, Op::Eq, 5).on_member("m"), Condition::is_null(7).on_member("none")], Vec::new()));
     seeds.put_for("kinds-texts", Kinds, &texts);
     let mut paged = filled.clone();
-    paged.extend(Query { limit: Some(2), offset: 1, order: vec![Order { field: 1, descending: true }], ..Query::all(id) }.to_bytes());
+    paged.extend(
+        Query { limit: Some(2), offset: 1, order: vec![Order { field: 1, descending: true }], ..Query::all(id) }.to_bytes(),
+    );
     let after = Continuation { values: vec![Value::Bool(true)], key: Key::Int(2) };
     paged.extend(Query { after: Some(after), order: vec![Order { field: 1, descending: true }], ..Query::all(id) }.to_bytes());
     seeds.put_for("kinds-paged", Kinds, &paged);
-    let mut changed = batch(vec![put(client(1, "a")), put(client(2, "b")), Mutation::InsertNext { collection: id, row: client(0, "c") }]);
+    let mut changed =
+        batch(vec![put(client(1, "a")), put(client(2, "b")), Mutation::InsertNext { collection: id, row: client(0, "c") }]);
     let update = |changes, when| Mutation::Update { collection: id, key: 1.into(), changes, when };
     changed.extend(batch(vec![
         update(vec![Change::set(2, "x"), Change::ListAdd { field: 6, item: "y".into() }], vec![Condition::new(1, Op::Eq, "a")]),
         update(vec![Change::JsonSet { field: 11, name: "k".to_owned(), json: "[1]".to_owned() }], Vec::new()),
-        update(vec![Change::Increment { field: 5, by: 2.into() }, Change::JsonUnset { field: 11, name: "n".to_owned() }], Vec::new()),
+        update(
+            vec![Change::Increment { field: 5, by: 2.into() }, Change::JsonUnset { field: 11, name: "n".to_owned() }],
+            Vec::new(),
+        ),
     ]));
     changed.extend(batch(vec![put(client(4, "a"))]));
     changed.extend(batch(vec![put(client(4, "revoked")), put(client(5, "revoked"))]));
@@ -253,8 +282,10 @@ fn engine() {
     let mut notes = batch(["a", "", "é", "a\0"].map(|name| put(note(name))).to_vec());
     notes.extend(Query::all(id).order_by(2, true).to_bytes());
     seeds.put_for("notes", Notes, &notes);
-    let collection = Collection::new("own", 1, "id", Kind::Int).field_with("u", Kind::Real, 1.0, Index::Unique { except: vec![0.0.into()] });
-    let row = |key: i64, real: f64| Row::builder(&collection).set("id", key).and_then(|r| r.set("u", real)).expect("a row").build();
+    let collection =
+        Collection::new("own", 1, "id", Kind::Int).field_with("u", Kind::Real, 1.0, Index::Unique { except: vec![0.0.into()] });
+    let row =
+        |key: i64, real: f64| Row::builder(&collection).set("id", key).and_then(|r| r.set("u", real)).expect("a row").build();
     let mut own = collection.to_bytes();
     own.extend(batch(vec![put(row(1, 0.0)), put(row(2, -0.0)), put(row(3, 2.0)), put(row(4, 3.0))]));
     own.extend(Query::all(id).filter(Condition::new(1, Op::Ge, 1)).to_bytes());
