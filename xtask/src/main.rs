@@ -3,6 +3,7 @@
 //! It depends on nothing but `std`, so that it is built in a second before anything else is.
 
 mod build;
+mod fuzz;
 mod peers;
 
 use std::ffi::OsString;
@@ -17,6 +18,7 @@ cargo xtask COMMAND
   stage          the same without running anything
   test [ARGS…]   sets up the Python peers and runs every test; ARGS go to `cargo test`
   bench [ARGS…]  builds everything optimised and prints the comparisons (`--help` lists them)
+  fuzz [ARGS…]   runs the fuzz targets, 20 minutes each (`--help` lists them); needs a nightly compiler and cargo-fuzz
   ci             formatting, lints and tests, as CI runs them
 ";
 
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         Some("stage") => build::stage("dev").map(|program| println!("staged: {}", program.display())),
         Some("test") => test(&rest),
         Some("bench") => bench(&rest),
+        Some("fuzz") => fuzz::run(&rest),
         Some("ci") => ci(),
         Some("help" | "--help" | "-h") => {
             print!("{HELP}");
