@@ -6,7 +6,7 @@ use hivemind_model::reference::Reference;
 use hivemind_model::table::Database;
 use hivemind_model::wire::Wire;
 use hivemind_model::{
-    Backend, Collection, CollectionId, Condition, Context, Error, Mutation, Outcome, Page, Query, Result, Row, eval,
+    Backend, Collection, CollectionId, Condition, Context, Error, Index, Mutation, Outcome, Page, Query, Result, Row, eval,
 };
 
 use crate::collections;
@@ -98,7 +98,28 @@ impl Both {
                 }
             }
         });
-        self.all_same(&self.reference_rows(&Query::all(ID)), &self.tables_rows(&Query::all(ID), 64));
+        let rows = self.reference_rows(&Query::all(ID));
+        self.all_same(&rows, &self.tables_rows(&Query::all(ID), 64));
+        self.found_by_unique_values(&rows);
+    }
+
+    /// Each record is found by its key and by every value that it alone may have.
+    fn found_by_unique_values(&self, rows: &[Row]) {
+        let table = self.tables.tables().get(ID).expect("it was defined");
+        for row in rows {
+            let view = row.view(&self.collection).expect("a row");
+            let key = view.key().to_key();
+            self.same(row, table.get(&key).expect("a look-up").expect("it is there"));
+            for (at, field) in self.collection.fields.iter().enumerate() {
+                let Index::Unique { except } = &field.index else { continue };
+                let value = view.at(at);
+                if value.is_nil() || except.iter().any(|e| eval::same(e.as_ref(), value)) {
+                    continue;
+                }
+                self.same(row, table.get_by(at, value).expect("a look-up").expect("it is there"));
+                assert_eq!(table.holder(at, value, &key), Ok(None), "another has it too");
+            }
+        }
     }
 
     fn ask(&self, query: &Query) {
