@@ -127,10 +127,10 @@ fn mask_userinfo(word: &str, out: &mut String) {
         let (before, after) = rest.split_at(at + 3);
         out.push_str(before);
         rest = after;
-        let Some(first) = after.find('@') else { break };
+        let Some(last) = after.rfind('@') else { break };
         let authority = after.find(['/', '?', '#']).unwrap_or(after.len());
-        // A password may hold any of those unescaped, so an `@` right behind in the same word still ends the secret.
-        let end = after[..authority].rfind('@').or_else(|| after[..first].contains(':').then_some(first));
+        // A password may hold any of those unescaped, and `@` too: where the authority has none, the word's last one ends the secret.
+        let end = after[..authority].rfind('@').or_else(|| after[..last].contains(':').then_some(last));
         if let Some(end) = end {
             out.push_str(MASK);
             rest = &after[end..];
@@ -210,6 +210,7 @@ mod tests {
             ("see http://h/x@y and ftp://a:b@h", format!("see http://h/x@y and ftp://{MASK}@h")),
             ("redis://:p@ss@h:1", format!("redis://{MASK}@h:1")),
             ("redis://u:p/w@h", format!("redis://{MASK}@h")),
+            ("redis://u:p/w@x@h", format!("redis://{MASK}@h")),
             ("a://b://u:p@h\nc://d@e f:@g", format!("a://{MASK}@h\nc://{MASK}@e f:@g")),
             ("http://h:80/x?y#z ://u@h://v@i", format!("http://h:80/x?y#z ://{MASK}@h://{MASK}@i")),
             ("mail me@home", "mail me@home".to_owned()),
