@@ -75,7 +75,11 @@ impl Config {
         }
     }
 
-    fn parse(text: &str, path: PathBuf, places: &Places) -> Result<Self, Failure> {
+    /// Reads a file's text, which stands at `path`.
+    ///
+    /// # Errors
+    /// A configuration failure naming the file and the line.
+    pub fn parse(text: &str, path: PathBuf, places: &Places) -> Result<Self, Failure> {
         let broken =
             |what: String| Failure::config(format!("{}: {what}", path.display())).help("correct the file; it was left as it is");
         // The parser's own message says where, and quotes nothing of the file.

@@ -141,7 +141,8 @@ pub enum Token<'a> {
 }
 
 impl Token<'_> {
-    fn name(self) -> &'static str {
+    /// What it is, in words for a message.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Nil => "nil",
             Self::Bool(_) => "a boolean",

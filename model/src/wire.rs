@@ -173,7 +173,7 @@ pub fn decode_value<'a>(r: &mut Reader<'a>) -> Result<ValueRef<'a>> {
             }
             ValueRef::Json(r.str()?)
         }
-        other => return Err(Error::invalid(format!("expected a value, found {other:?}"))),
+        other => return Err(Error::invalid(format!("expected a value, found {}", other.name()))),
     })
 }
 
@@ -195,7 +195,7 @@ impl Wire for Key {
         match r.read()? {
             Token::Int(v) => Ok(Self::Int(v)),
             Token::Str(v) => Ok(Self::Text(v.to_owned())),
-            other => Err(Error::invalid(format!("expected a key, found {other:?}"))),
+            other => Err(Error::invalid(format!("expected a key, found {}", other.name()))),
         }
     }
 }

@@ -21,6 +21,8 @@ def main():
     steps = json.loads(sys.argv[1])
     pid, terminal = pty.fork()
     if pid == 0:
+        # A test run in the background ignores it, and so would the program.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.execv(sys.argv[2], sys.argv[2:])
     screen, seen = b"", 0
     deadline = time.monotonic() + PATIENCE

@@ -3,6 +3,7 @@
 //! It depends on nothing but `std`, so that it is built in a second before anything else is.
 
 mod build;
+mod fuzz;
 mod peers;
 mod tools;
 
@@ -19,6 +20,7 @@ cargo xtask COMMAND
   test [ARGS…]   sets up the Python peers and runs every test; ARGS go to `cargo test`
   kills [ARGS…]  kills processes that write, over and over, and prints what was found (`--cuts N --seed N`)
   bench [ARGS…]  builds everything optimised and prints the comparisons (`--help` lists them)
+  fuzz [ARGS…]   runs the fuzz targets, 20 minutes each (`--help` lists them); needs a nightly compiler and cargo-fuzz
   ci             formatting, lints and tests, as CI runs them
 ";
 
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         Some("test") => test(&rest),
         Some("kills") => kills(&rest),
         Some("bench") => bench(&rest),
+        Some("fuzz") => fuzz::run(&rest),
         Some("ci") => ci(),
         Some("help" | "--help" | "-h") => {
             print!("{HELP}");

@@ -13,14 +13,41 @@ use object::{Architecture, BinaryFormat, Object as _, ObjectSection as _, Object
 
 use super::refusal::Reason;
 
-/// What this host can load.
-const FORMAT: BinaryFormat = if cfg!(target_vendor = "apple") {
-    BinaryFormat::MachO
-} else if cfg!(windows) {
-    BinaryFormat::Pe
-} else {
-    BinaryFormat::Elf
-};
+/// What a library is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct System {
+    format: BinaryFormat,
+    architecture: Architecture,
+}
+
+impl System {
+    /// The system of this host.
+    pub const HOST: Self = Self {
+        format: if cfg!(target_vendor = "apple") {
+            BinaryFormat::MachO
+        } else if cfg!(windows) {
+            BinaryFormat::Pe
+        } else {
+            BinaryFormat::Elf
+        },
+        architecture: architecture(),
+    };
+
+    /// The system that a file says it is for; `None` if it is no object file.
+    pub fn of<'d, R: ReadRef<'d>>(data: R) -> Option<Self> {
+        object::File::parse(data).ok().map(|file| Self::of_file(&file))
+    }
+
+    fn of_file<'d, R: ReadRef<'d>>(file: &object::File<'d, R>) -> Self {
+        Self { format: file.format(), architecture: file.architecture() }
+    }
+}
+
+impl std::fmt::Display for System {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} {:?}", self.format, self.architecture)
+    }
+}
 
 /// The manifest's section as each object format names it.
 const SECTIONS: [&str; 3] = [".hivemind", "__hivemind", ".hvmind"];
@@ -51,7 +78,7 @@ const fn architecture() -> Architecture {
 /// `NotALibrary`, `WrongTarget`, `Truncated`, `NoManifest`, `BadManifest`.
 pub fn manifest_text<'d, R: ReadRef<'d>>(data: R) -> Result<String, Reason> {
     let length = data.len().map_err(|()| Reason::Unreadable("its length cannot be told".to_owned()))?;
-    let file = parse(data, length)?;
+    let file = parse(data, length, System::HOST)?;
     let end = file.segments().map(|s| s.file_range()).map(|(start, size)| start.saturating_add(size)).max().unwrap_or(0);
     if end > length {
         return Err(Reason::Truncated { expected: end, found: length });
@@ -72,7 +99,7 @@ pub fn manifest_text<'d, R: ReadRef<'d>>(data: R) -> Result<String, Reason> {
     Ok(text.trim_end_matches('\0').to_owned())
 }
 
-fn parse<'d, R: ReadRef<'d>>(data: R, length: u64) -> Result<object::File<'d, R>, Reason> {
+fn parse<'d, R: ReadRef<'d>>(data: R, length: u64, expected: System) -> Result<object::File<'d, R>, Reason> {
     let magic = data.read_bytes_at(0, length.min(4)).unwrap_or_default();
     let truncated = || Reason::Truncated { expected: length + 1, found: length };
     let file = match object::File::parse(data) {
@@ -89,9 +116,9 @@ fn parse<'d, R: ReadRef<'d>>(data: R, length: u64) -> Result<object::File<'d, R>
             return Err(Reason::NotALibrary(describe(start, length)));
         }
     };
-    if file.format() != FORMAT || file.architecture() != architecture() {
-        let expected = format!("{:?} {:?}", FORMAT, architecture());
-        return Err(Reason::WrongTarget { expected, found: format!("{:?} {:?}", file.format(), file.architecture()) });
+    let found = System::of_file(&file);
+    if found != expected {
+        return Err(Reason::WrongTarget { expected: expected.to_string(), found: found.to_string() });
     }
     if file.kind() != object::ObjectKind::Dynamic {
         return Err(Reason::NotALibrary(format!("a {:?} object", file.kind()).to_lowercase()));
@@ -123,15 +150,26 @@ pub fn manifest_text_of_refused<'d, R: ReadRef<'d>>(data: R) -> Option<String> {
 /// # Errors
 /// `NoEntry`, `Malformed`, `RunPath`, `Untrusted` for a folder it loads other libraries from, and those of [`manifest_text`].
 pub fn check_whole(bytes: &[u8]) -> Result<(), Reason> {
-    let file = parse(bytes, bytes.len() as u64)?;
+    check_whole_for(bytes, System::HOST)
+}
+
+/// The same for a library of any system.
+///
+/// # Errors
+/// See [`check_whole`].
+pub fn check_whole_for(bytes: &[u8], system: System) -> Result<(), Reason> {
+    let file = parse(bytes, bytes.len() as u64, system)?;
     let entry = entry(&file)?;
     let links = match &file {
         object::File::Elf32(elf) => elf::check(elf.elf_header(), bytes, entry)?,
         object::File::Elf64(elf) => elf::check(elf.elf_header(), bytes, entry)?,
         object::File::MachO32(macho) => macho::links(macho)?,
         object::File::MachO64(macho) => macho::links(macho)?,
-        // It names libraries only, no folders.
-        other => Links::plain(other.imports().map_err(broken)?.filter_map(Result::ok).map(|import| import.library().to_vec())),
+        // It names libraries only, no folders. One that cannot be read is a reason to refuse, not to leave it out.
+        other => {
+            let libraries = other.import_libraries().map_err(broken)?;
+            Links::new(libraries.map(|library| library.map(|l| l.name()).map_err(broken)), std::iter::empty())?
+        }
     };
     links.check()
 }

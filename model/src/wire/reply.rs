@@ -156,6 +156,9 @@ impl Wire for Outcome {
     fn decode(r: &mut Reader<'_>) -> Result<Self> {
         let mut outcome = None;
         read_map(r, "an outcome", |tag, r| {
+            if outcome.is_some() {
+                return Err(Error::invalid("an outcome of two kinds"));
+            }
             outcome = Some(match tag {
                 0 => Self::Inserted(Key::decode(r)?),
                 1 => Self::Put { replaced: r.bool()? },
@@ -330,6 +333,9 @@ impl Wire for Report {
             match tag {
                 0 => {
                     let count = r.array()?;
+                    if count % 2 != 0 {
+                        return Err(Error::invalid(format!("a report whose {count} names and values are no pairs")));
+                    }
                     for _ in 0..count / 2 {
                         report.entries.push((String::decode(r)?, Value::decode(r)?));
                     }

@@ -106,3 +106,24 @@ fn an_unknown_tag_is_unsupported_and_never_ignored() {
     w.map(0);
     assert_eq!(Mutation::from_bytes(&w.into_bytes()).expect_err("number 99").code(), Code::Unsupported);
 }
+
+/// Read as far as it went, the rest of such a report would be taken for its next part, and the second kind of such an outcome for the
+/// only one.
+#[test]
+fn a_name_without_a_value_and_an_outcome_of_two_kinds_are_refused() {
+    let mut w = Writer::new();
+    w.map(1);
+    w.uint(0);
+    w.array(3);
+    w.str("a");
+    w.int(1);
+    w.str("b");
+    assert_eq!(Report::from_bytes(&w.into_bytes()).expect_err("no pairs").code(), Code::Invalid);
+    let mut w = Writer::new();
+    w.map(2);
+    w.uint(0);
+    w.int(7);
+    w.uint(3);
+    w.uint(2);
+    assert_eq!(Outcome::from_bytes(&w.into_bytes()).expect_err("two kinds").code(), Code::Invalid);
+}

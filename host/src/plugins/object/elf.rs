@@ -9,7 +9,7 @@ use object::elf::{self, DynamicTag};
 use object::read::elf::{Dyn as _, FileHeader, ProgramHeader as _, Rel as _, Rela as _};
 use object::{Endianness, ReadRef};
 
-use super::links::Links;
+use super::links::{self, Links};
 use crate::plugins::refusal::Reason;
 
 fn malformed<T>(what: impl Into<String>) -> Result<T, Reason> {
@@ -135,15 +135,21 @@ impl<'d> Image<'d> {
         Ok(())
     }
 
+    /// The segment that this address would be in; they are in order, and there may be many.
+    fn load(&self, address: u64) -> Option<&Load> {
+        let behind = self.loads.partition_point(|l| l.address <= address);
+        self.loads.get(behind.checked_sub(1)?)
+    }
+
     /// Whether these addresses are mapped.
     fn maps(&self, address: u64, size: u64) -> bool {
         let Some(end) = address.checked_add(size) else { return false };
-        self.loads.iter().any(|l| address >= l.address && end <= l.address + l.memory)
+        self.load(address).is_some_and(|l| end <= l.address + l.memory)
     }
 
     /// Whether a part is mapped from where its header says it is stored.
     fn holds(&self, part: &Load) -> bool {
-        let at = self.loads.iter().find(|l| part.address >= l.address && part.address - l.address < l.stored);
+        let at = self.load(part.address).filter(|l| part.address - l.address < l.stored);
         part.stored <= part.memory
             && at.is_some_and(|l| {
                 let skipped = part.address - l.address;
@@ -160,7 +166,7 @@ impl<'d> Image<'d> {
 
     /// The bytes of the file that these addresses are mapped from.
     fn stored(&self, address: u64, size: u64) -> Option<&'d [u8]> {
-        let load = self.loads.iter().find(|l| address >= l.address && address - l.address < l.stored)?;
+        let load = self.load(address).filter(|l| address - l.address < l.stored)?;
         let skipped = address - load.address;
         if size > load.stored - skipped {
             return None;
@@ -257,16 +263,17 @@ impl Dynamic {
         if strings.last() != Some(&0) {
             return malformed("its names have no end");
         }
-        let string = |at: u64| -> Result<Vec<u8>, Reason> {
+        let string = |at: u64| {
             let rest = usize::try_from(at).ok().and_then(|at| strings.get(at..)).unwrap_or_default();
-            match rest.iter().position(|b| *b == 0) {
-                Some(end) => Ok(rest[..end].to_vec()),
+            match rest.iter().take(links::LONGEST + 1).position(|b| *b == 0) {
+                Some(end) => Ok(&rest[..end]),
+                None if rest.len() > links::LONGEST => malformed(format!("a name of more than {} bytes", links::LONGEST)),
                 None => malformed("a name lies outside of its names"),
             }
         };
         self.all(elf::DT_SONAME).try_for_each(|at| string(at).map(drop))?;
-        let strings_of = |tags: &[DynamicTag]| tags.iter().flat_map(|tag| self.all(*tag)).map(string).collect::<Result<_, _>>();
-        Ok(Links { libraries: strings_of(&LIBRARIES)?, folders: strings_of(&FOLDERS)?, names_are_paths: false })
+        let strings_of = |tags: &'static [DynamicTag]| tags.iter().flat_map(|tag| self.all(*tag)).map(string);
+        Links::new(strings_of(&LIBRARIES), strings_of(&FOLDERS))
     }
 }
 

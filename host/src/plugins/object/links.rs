@@ -21,10 +21,41 @@ pub(super) struct Links {
     pub names_are_paths: bool,
 }
 
+/// The longest name or path, in bytes: the longest that a system opens.
+pub(super) const LONGEST: usize = 4096;
+
+/// The most libraries and folders. Names may lie over one another in a file, so what it lists is bounded by nothing else.
+const MOST: usize = 1024;
+
 impl Links {
-    /// Libraries by name.
-    pub(super) fn plain(libraries: impl Iterator<Item = Vec<u8>>) -> Self {
-        Self { libraries: libraries.collect(), ..Self::default() }
+    /// Libraries by name and folders.
+    ///
+    /// # Errors
+    /// `Malformed` for more of them, or longer ones, than there is a reason for; and the first error among them.
+    pub(super) fn new<'n>(
+        libraries: impl Iterator<Item = Result<&'n [u8], Reason>>,
+        folders: impl Iterator<Item = Result<&'n [u8], Reason>>,
+    ) -> Result<Self, Reason> {
+        let mut links = Self::default();
+        libraries.into_iter().try_for_each(|name| links.add_library(name?))?;
+        folders.into_iter().try_for_each(|name| links.add_folder(name?))?;
+        Ok(links)
+    }
+
+    /// Adds a library.
+    ///
+    /// # Errors
+    /// See [`Links::new`].
+    pub(super) fn add_library(&mut self, name: &[u8]) -> Result<(), Reason> {
+        add(&mut self.libraries, name)
+    }
+
+    /// Adds a folder.
+    ///
+    /// # Errors
+    /// See [`Links::new`].
+    pub(super) fn add_folder(&mut self, name: &[u8]) -> Result<(), Reason> {
+        add(&mut self.folders, name)
     }
 
     /// Checks everything named.
@@ -43,6 +74,17 @@ impl Links {
         }
         Ok(())
     }
+}
+
+fn add(all: &mut Vec<Vec<u8>>, name: &[u8]) -> Result<(), Reason> {
+    if name.len() > LONGEST {
+        return Err(Reason::Malformed(format!("a name of more than {LONGEST} bytes")));
+    }
+    if all.len() == MOST {
+        return Err(Reason::Malformed(format!("it names more than {MOST} libraries or folders")));
+    }
+    all.push(name.to_vec());
+    Ok(())
 }
 
 /// Another encoding would be checked as one path and loaded as another.
@@ -77,7 +119,20 @@ mod tests {
         {
             assert_eq!(code(&["libc.so.6", name], &[], false), "run-path", "{name}");
         }
-        assert_eq!(Links::plain([vec![0xff]].into_iter()).check().map_err(|r| r.code()), Err("run-path"));
+        let not_utf_8 = Links { libraries: vec![vec![0xff]], ..Links::default() };
+        assert_eq!(not_utf_8.check().map_err(|r| r.code()), Err("run-path"));
+    }
+
+    #[test]
+    fn names_that_lie_over_one_another_are_not_copied_without_end() {
+        let long = vec![b'x'; LONGEST + 1];
+        let named = |name: &[u8], count: usize| {
+            let links = Links::new(std::iter::repeat_n(Ok(name), count), std::iter::empty());
+            links.map(|links| links.libraries.len()).map_err(|reason| reason.code())
+        };
+        assert_eq!(named(&long[..LONGEST], MOST), Ok(MOST));
+        assert_eq!(named(&long, 1), Err("malformed"));
+        assert_eq!(named(b"x", MOST + 1), Err("malformed"));
     }
 
     #[test]

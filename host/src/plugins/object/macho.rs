@@ -12,11 +12,11 @@ pub(super) fn links<'d, M: MachHeader, R: ReadRef<'d>>(file: &MachOFile<'d, M, R
     let mut links = Links { names_are_paths: true, ..Links::default() };
     let mut commands = file.macho_load_commands().map_err(super::broken)?;
     while let Some(command) = commands.next().map_err(super::broken)? {
-        let string = |at| command.string(endian, at).map(<[u8]>::to_vec).map_err(super::broken);
+        let string = |at| command.string(endian, at).map_err(super::broken);
         match command.variant().map_err(super::broken)? {
-            LoadCommandVariant::Dylib(dylib) => links.libraries.push(string(dylib.dylib.name)?),
-            LoadCommandVariant::PreboundDylib(dylib) => links.libraries.push(string(dylib.name)?),
-            LoadCommandVariant::Rpath(rpath) => links.folders.push(string(rpath.path)?),
+            LoadCommandVariant::Dylib(dylib) => links.add_library(string(dylib.dylib.name)?)?,
+            LoadCommandVariant::PreboundDylib(dylib) => links.add_library(string(dylib.name)?)?,
+            LoadCommandVariant::Rpath(rpath) => links.add_folder(string(rpath.path)?)?,
             _ => {}
         }
     }
