@@ -90,15 +90,14 @@ fn migrate(host: &Host, place: &Place, files: &Files, collection: &Collection) -
         return Ok(());
     }
     if let (Some(content), true) = (Seen::read(&files.data)?.0, stored.number() < version) {
-        let mut edits = Edits::default();
         // Whoever loads it next says what is wrong with it.
         let Ok(content) = place.coding.decode(content) else { return Ok(()) };
-        let document = Document::parse(content, |at, member| {
+        let read = Document::parse(content, Edits::default, |edits, at, member| {
             if let Some(text) = folded(collection, member) {
                 edits.changed.insert(at, Some(text));
             }
         });
-        let Ok(document) = document else { return Ok(()) };
+        let Ok((document, edits)) = read else { return Ok(()) };
         if !edits.is_empty() {
             let (count, path) = (edits.changed.len(), files.data.display());
             host.info(&format!("{path}: {count} records are rewritten for version {version}"));
