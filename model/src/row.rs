@@ -223,7 +223,10 @@ pub fn encode<'a>(values: impl ExactSizeIterator<Item = ValueRef<'a>>) -> Row {
     for value in values {
         write_value(&mut writer, value);
     }
-    Row(writer.into_bytes())
+    let mut bytes = writer.into_bytes();
+    // Tables keep it.
+    bytes.shrink_to_fit();
+    Row(bytes)
 }
 
 /// Writes one value as it stands in a row.

@@ -23,7 +23,7 @@ use crate::query::{Op, Page, Query};
 use crate::report::Problem;
 use crate::row::{Row, RowView};
 use crate::value::{Key, KeyRef, Value, ValueRef, check};
-use index::FieldIndex;
+use index::{FieldIndex, Keys};
 use patience::{Patience, Ranked};
 
 /// The records of one collection, by key and by the fields it indexes.
@@ -102,7 +102,7 @@ impl Table {
         let described = self.collection.at(field)?;
         let fits = !value.is_nil() && check(value, described.kind, &described.name).is_ok();
         let key = match fits.then(|| self.keys_with(field, value)).flatten() {
-            Some(keys) => keys.and_then(BTreeSet::first),
+            Some(keys) => keys.and_then(|keys| keys.iter().next()),
             None => {
                 let condition = crate::Condition::new(field, Op::Eq, value.to_value());
                 eval::check_conditions(&self.collection, std::slice::from_ref(&condition))?;
@@ -152,7 +152,7 @@ impl Table {
 
     /// The keys of the records with this value, from an index; `None` if the field has none or the value is of
     /// another kind.
-    fn keys_with(&self, field: usize, value: ValueRef<'_>) -> Option<Option<&BTreeSet<Key>>> {
+    fn keys_with(&self, field: usize, value: ValueRef<'_>) -> Option<Option<&Keys>> {
         // Bytes of another kind could be the same by chance.
         let fits = self.collection.fields.get(field).is_some_and(|f| value.kind() == Some(f.kind));
         self.indexes.iter().find(|i| fits && i.field == field).map(|index| index.get(value))
@@ -264,7 +264,7 @@ impl Table {
                 if operand.as_ref().kind() != Some(kind) {
                     return None;
                 }
-                keys.extend(self.keys_with(condition.field, operand.as_ref())?.into_iter().flatten());
+                keys.extend(self.keys_with(condition.field, operand.as_ref())?.into_iter().flat_map(Keys::iter));
             }
             Some(keys.into_iter().collect())
         })
@@ -307,6 +307,21 @@ impl Table {
             self.records.insert(key.clone(), record);
         }
         old
+    }
+
+    /// Puts many records in place at once, as [`replace`](Self::replace) does: an empty table takes half the memory so.
+    pub fn replace_all(&mut self, records: impl IntoIterator<Item = (Key, Record)>) {
+        if !self.is_empty() {
+            records.into_iter().for_each(|(key, record)| drop(self.replace(&key, Some(record))));
+            return;
+        }
+        // All nodes of a map that is collected are full.
+        let records: BTreeMap<Key, Record> = records.into_iter().collect();
+        for (key, record) in &records {
+            self.unreadable += usize::from(matches!(record, Record::Unreadable { .. }));
+            self.index(key, record, true);
+        }
+        self.records = records;
     }
 
     fn index(&mut self, key: &Key, record: &Record, add: bool) {

@@ -15,7 +15,8 @@ fn main() {
     let peer = Path::new(env!("CARGO_BIN_EXE_backend-peer"));
     let mut trials = Vec::new();
     let plain = ["memory", "json", "sqlite", "ledger"].map(|module| Shipped::new(module, peer));
-    for subject in plain.into_iter().chain([Shipped::new("sqlite", peer).encrypted()]) {
+    let encrypted = ["json", "sqlite"].map(|module| Shipped::new(module, peer).encrypted());
+    for subject in plain.into_iter().chain(encrypted) {
         let (module, subject) = (subject.name(), Arc::new(subject));
         let capabilities =
             subject.fresh().and_then(|store| Ok(store.open()?.capabilities())).unwrap_or_else(|e| panic!("{module}: {e}"));

@@ -149,7 +149,7 @@ fn encryption(subject: &dyn Subject) -> Checked {
     let resources = store.backend.resources();
     store.close()?;
     let named = resources.iter().filter(|r| r.kind == "file").map(|r| PathBuf::from(&r.name));
-    let files: Vec<_> = named.flat_map(|file| with_its_like(&file)).collect();
+    let files: Vec<_> = named.flat_map(|file| in_its_folder(&file)).collect();
     ensure(!files.is_empty(), || "the resources of an encrypted store: expected a file, found none".to_owned())?;
     for file in files {
         let bytes = std::fs::read(&file).map_err(|e| Failure::wrong(format!("{}: {e}", file.display())))?;
@@ -159,14 +159,10 @@ fn encryption(subject: &dyn Subject) -> Checked {
     Ok(())
 }
 
-/// A file, if it is there, and those beside it whose names begin with its own.
-fn with_its_like(file: &std::path::Path) -> Vec<PathBuf> {
-    let (Some(folder), Some(name)) = (file.parent(), file.file_name()) else { return Vec::new() };
-    let beside = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let is_like = |path: &PathBuf| {
-        path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(name.as_encoded_bytes())) && path.is_file()
-    };
-    beside.filter(is_like).collect()
+/// The files in the folder of a file: a backend may have one for each collection, and others beside them.
+fn in_its_folder(file: &std::path::Path) -> Vec<PathBuf> {
+    let entries = file.parent().and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| path.is_file()).collect()
 }
 
 fn inline_reads(subject: &dyn Subject) -> Checked {

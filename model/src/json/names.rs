@@ -11,7 +11,7 @@ use std::hash::{Hash, Hasher};
 use super::Member;
 
 /// Up to so many members are looked through one by one.
-const FEW: usize = 16;
+pub(super) const FEW: usize = 16;
 
 /// What a JSON string stands for, to be compared and hashed.
 #[derive(Debug, Clone)]

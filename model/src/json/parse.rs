@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
+use super::names::FEW;
 use super::{Json, Member, Text};
 
 /// The deepest nesting that is read; deeper documents are refused.
@@ -36,7 +37,20 @@ impl std::error::Error for ParseError {}
 /// # Errors
 /// The first thing that is wrong.
 pub fn parse(source: &str) -> Result<Json<'_>, ParseError> {
-    document(source, Tree)
+    document(source, Tree(Some))
+}
+
+/// Parses one document as [`parse`] does, and hands each member of the outermost object to `member` as soon as it is read, repeated
+/// names again: a document of a million records never is a tree of a million. What is returned lacks these members.
+///
+/// # Errors
+/// The first thing that is wrong; what stands before it was handed out.
+pub fn members<'a>(source: &'a str, mut member: impl FnMut(Member<'a>)) -> Result<Json<'a>, ParseError> {
+    let take = |found| {
+        member(found);
+        None
+    };
+    document(source, Tree(take))
 }
 
 /// What a checked document is.
@@ -82,10 +96,10 @@ trait Build<'a> {
     fn object(&mut self, members: Self::Members) -> Self::Value;
 }
 
-/// Makes the document.
-struct Tree;
+/// Makes the document, of the members of the outermost object with what is left of each.
+struct Tree<F>(F);
 
-impl<'a> Build<'a> for Tree {
+impl<'a, F: FnMut(Member<'a>) -> Option<Member<'a>>> Build<'a> for Tree<F> {
     type Value = Json<'a>;
     type Items = Vec<Json<'a>>;
     type Members = Vec<Member<'a>>;
@@ -102,8 +116,9 @@ impl<'a> Build<'a> for Tree {
         Json::Array(items)
     }
 
-    fn member(&mut self, _depth: usize, members: &mut Self::Members, (name, value, raw): (Text<'a>, Json<'a>, &'a str)) {
-        members.push(Member { name, value, raw });
+    fn member(&mut self, depth: usize, members: &mut Self::Members, (name, value, raw): (Text<'a>, Json<'a>, &'a str)) {
+        let member = Member { name, value, raw };
+        members.extend(if depth == 0 { (self.0)(member) } else { Some(member) });
     }
 
     fn object(&mut self, members: Self::Members) -> Json<'a> {
@@ -354,6 +369,12 @@ fn plain(bytes: &[u8]) -> usize {
 
 /// Of repeated names the last counts, and stands where it stood.
 fn last_of_each(members: Vec<Member<'_>>) -> Vec<Member<'_>> {
+    // Without escapes, names are the same if their texts are; to compare a few of these is cheaper than to hash them.
+    let raw: &[_] = if members.len() <= FEW { &members } else { &[] };
+    let is_new = |(at, m): (usize, &Member<'_>)| raw[..at].iter().all(|before| before.name.raw != m.name.raw);
+    if raw.len() == members.len() && raw.iter().all(|m| !m.name.raw.contains('\\')) && raw.iter().enumerate().all(is_new) {
+        return members;
+    }
     let mut seen = HashSet::with_capacity(members.len());
     if members.iter().all(|m| seen.insert(m.name.name())) {
         return members;

@@ -14,6 +14,26 @@ fn everything_python_writes_comes_back_verbatim() {
 }
 
 #[test]
+fn outermost_members_are_handed_out_as_they_come() {
+    let text = r#"{"a": {"x": [1]}, "b": 2, "a": {"y": 1, "y": 3}}"#;
+    let mut handed = Vec::new();
+    assert_eq!(members(text, |m| handed.push((m.name.raw, m.raw, m.value.to_text()))), Ok(Json::Object(vec![])));
+    let expected = [("a", r#"{"x": [1]}"#, r#"{"x": [1]}"#), ("b", "2", "2"), ("a", r#"{"y": 1, "y": 3}"#, r#"{"y": 3}"#)];
+    assert_eq!(handed, expected.map(|(name, raw, value)| (name, raw, value.to_owned())));
+    assert_eq!(members("[{\"a\": 1}]", |m| panic!("{m:?}")).map(|d| d.to_text()), Ok("[{\"a\": 1}]".to_owned()));
+    let broken = "{\"a\": 1,\n \"b\" 2}";
+    assert_eq!(members(broken, |_| ()), parse(broken));
+}
+
+#[test]
+fn few_names_are_the_same_whether_they_are_escaped_or_not() {
+    for (text, kept) in [(r#"{"a": 1, "\u0061": 2}"#, 1), (r#"{"a": 1, "b": 2, "a": 3}"#, 2), (r#"{"\u0062": 1, "a": 2}"#, 2)] {
+        let Json::Object(members) = parse(text).expect(text) else { panic!("{text}") };
+        assert_eq!(members.len(), kept, "{text}");
+    }
+}
+
+#[test]
 fn malformed_text_is_refused_with_its_place() {
     for (text, place) in [
         ("", (1, 1)),

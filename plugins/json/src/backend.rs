@@ -119,6 +119,18 @@ impl JsonStore {
         Ok(Alone { _held: self.lock.take(cx, since)?, _lead: lead })
     }
 
+    /// Removes what crashes left, if nobody is writing just now: nothing depends on it.
+    fn remove_leftovers(&self, collections: &[Collection]) {
+        let is_there = |found: Result<Vec<_>>| found.is_ok_and(|found| !found.is_empty());
+        if is_there(prepare::leftovers(&self.place, collections))
+            && let Ok(Some(_held)) = self.lock.try_take()
+        {
+            for path in prepare::leftovers(&self.place, collections).unwrap_or_default() {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+
     /// Finishes what a program that died left half done; only right under the lock.
     pub(crate) fn finish_cut_batch(&self) -> Result<()> {
         journal::replay(&self.place, |warning| self.host.warn(warning))
@@ -143,20 +155,32 @@ impl Backend for JsonStore {
             return self.catalog.register(collections);
         }
         create_folder(&self.place.folder)?;
-        let _alone = self.alone(cx)?;
+        let since = Instant::now();
+        let _lead = self.lead(cx, since)?;
+        self.check(cx)?;
+        // A lock that another program holds keeps nobody from reading.
+        let held = if prepare::is_up_to_date(&self.place, collections)? {
+            self.remove_leftovers(collections);
+            None
+        } else {
+            let held = self.lock.take(cx, since)?;
+            prepare::bring_up_to_date(cx, (&self.host, &self.place), collections)?;
+            Some(held)
+        };
         // What is in the catalog is loaded, always: so the ids are tried out on a copy, and given when nothing can fail any more.
         let trial = Catalog::new();
         let known: Vec<Collection> = self.catalog.iter().map(|(_, known)| known.as_ref().clone()).collect();
         trial.register(&known)?;
         trial.register(collections)?;
         let mut state = self.to_change();
-        let (files, mut tables) = prepare::load(cx, (&self.host, &self.place), &trial, known.len())?;
+        let (files, mut tables) = prepare::load(cx, &self.place, &trial, known.len())?;
         let ids = self.catalog.register(collections)?;
         state.tables.extend(&self.catalog);
         for file in files {
             std::mem::swap(state.tables.get_mut(file.id)?, tables.get_mut(file.id)?);
             state.files.insert(file.id, file);
         }
+        drop(held);
         Ok(ids)
     }
 

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
-use hivemind_abi::model::json::{self, Json, Member};
+use hivemind_abi::model::json::{self, Member};
 use hivemind_abi::model::{Error, Result};
 
 /// Line ends to Python's `splitlines`, by which it looks for comments: raw in a string they break the record for it, and with that
@@ -62,11 +62,16 @@ pub(crate) fn without_separators(text: &str) -> Cow<'_, str> {
 }
 
 impl Document {
-    /// Cuts a file's content up and hands each record to `visit` with its position.
+    /// Cuts a file's content up. Each record is handed to `visit` with its position and what `new` made, as soon as it is read: no more
+    /// than one is held apart. If a name turns out to be repeated, all that is begun anew, without the records that do not count.
     ///
     /// # Errors
     /// `corrupt`, naming line and column.
-    pub(crate) fn parse(content: Vec<u8>, mut visit: impl FnMut(usize, &Member<'_>)) -> Result<Self> {
+    pub(crate) fn parse<V>(
+        content: Vec<u8>,
+        new: impl Fn() -> V,
+        mut visit: impl FnMut(&mut V, usize, &Member<'_>),
+    ) -> Result<(Self, V)> {
         let source = String::from_utf8(content).map_err(|e| {
             let valid = &e.as_bytes()[..e.utf8_error().valid_up_to()];
             let line = valid.iter().filter(|b| **b == b'\n').count() + 1;
@@ -82,33 +87,10 @@ impl Document {
             _ => None,
         };
         let text = clean.as_deref().unwrap_or(&source);
-        let parsed = json::parse(text);
-        let covered = match &parsed {
-            Err(e) if e.what == deep::NESTED_TOO_DEEP => deep::covered(text),
-            _ => None,
-        };
-        let parsed = covered.as_deref().map_or(parsed, json::parse).map_err(|e| Error::corrupt(e.to_string()))?;
-        let Json::Object(members) = &parsed else {
-            return Err(Error::corrupt(format!("expected an object of records at line 1, found {}", parsed.kind())));
-        };
-        let parsed_text = covered.as_deref().unwrap_or(text);
-        let range = |part: &str| {
-            let start = part.as_ptr() as usize - parsed_text.as_ptr() as usize;
-            start..start + part.len()
-        };
-        let mut entries = Vec::with_capacity(members.len());
-        for (at, member) in members.iter().enumerate() {
-            let entry = Entry { name: range(member.name.raw), value: range(member.raw) };
-            match text.get(entry.value.clone()) {
-                Some(raw) if raw != member.raw => visit(at, &Member { raw, ..member.clone() }),
-                _ => visit(at, member),
-            }
-            entries.push(entry);
-        }
-        drop(parsed);
+        let (entries, read) = cut::cut(text, new, &mut visit)?;
         let has_separators = SEPARATORS.iter().any(|(separator, _)| source.contains(*separator));
         let is_canonical = clean.is_none() && !has_separators && layout::is_canonical(&source, &entries);
-        Ok(Self { source, clean, has_separators, is_canonical, entries })
+        Ok((Self { source, clean, has_separators, is_canonical, entries }, read))
     }
 
     /// What the file holds.
@@ -266,6 +248,7 @@ impl Document {
     }
 }
 
+mod cut;
 mod deep;
 pub(crate) mod layout;
 
@@ -274,7 +257,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Document {
-        Document::parse(text.as_bytes().to_vec(), |_, _| {}).expect(text)
+        Document::parse(text.as_bytes().to_vec(), || (), |(), _, _| {}).expect(text).0
     }
 
     #[test]
@@ -329,6 +312,19 @@ mod tests {
     }
 
     #[test]
+    fn of_repeated_names_the_last_counts_and_the_others_leave_nothing() {
+        let note = |notes: &mut Vec<_>, at, member: &Member<'_>| notes.push((at, member.raw.to_owned()));
+        let deep = "[".repeat(300) + &"]".repeat(300);
+        for value in ["3", &format!("{{\"x\": {deep}}}")] {
+            let text = format!("{{\"a\": 1, \"b\": 2, \"\\u0061\": {value}, \"c\": 4}}");
+            let (document, notes) = Document::parse(text.clone().into_bytes(), Vec::new, note).expect(&text);
+            assert_eq!(notes, [(0, "2"), (1, value), (2, "4")].map(|(at, raw)| (at, raw.to_owned())));
+            assert_eq!((document.len(), document.value(1), document.source()), (3, value, text.as_str()));
+            assert!(!document.is_canonical);
+        }
+    }
+
+    #[test]
     fn separators_are_escaped_wherever_they_stand() {
         let document = parse("{\"\u{2028}\": \"\u{85}\u{2029}\"}");
         assert_eq!(document.edited(&Edits::default()).source(), "{\n    \"\\u2028\": \"\\u0085\\u2029\"\n}");
@@ -343,7 +339,7 @@ mod tests {
             (b"\xef\xbb\xbf{}", "byte order mark"),
             (b"{\n\"\xff\"}", "line 2, byte 2"),
         ] {
-            let error = Document::parse(content.to_vec(), |_, _| {}).expect_err("unreadable");
+            let error = Document::parse(content.to_vec(), || (), |(), _, _| {}).expect_err("unreadable");
             assert!(error.message().contains(place), "{error}");
         }
     }

@@ -124,7 +124,8 @@ fn redo(place: &Place, path: &Path, records: &[Change], warn: &mut impl FnMut(&s
     let document = match Seen::read(path)?.0 {
         Some(content) => {
             let content = place.coding.decode(content);
-            content.and_then(|content| Document::parse(content, |_, _| {})).map_err(|e| unreadable(path, &e))?
+            let read = content.and_then(|content| Document::parse(content, || (), |(), _, _| {}));
+            read.map_err(|e| unreadable(path, &e))?.0
         }
         None => Document::default(),
     };

@@ -158,8 +158,8 @@ impl Loaded {
             Ok(Some(text)) => match self.compared(text, table) {
                 Ok(known) => Ok(known),
                 Err(text) => {
-                    let mut next = Next::new(self, table);
-                    Document::parse(text, |at, member| next.take(at, member)).map(|document| (document, next.found))
+                    let read = Document::parse(text, || Next::new(self, table), Next::take);
+                    read.map(|(document, next)| (document, next.finish()))
                 }
             },
             Err(error) => Err(error),
@@ -214,7 +214,7 @@ impl Loaded {
             let Json::Object(members) = &parsed else { return None };
             next.take(at, members.first()?);
         }
-        let found = next.found;
+        let found = next.finish();
         // A name that is there twice, or is no key: the parser knows what to do.
         (found.positions.len() == document.len()).then_some(found)
     }
@@ -225,10 +225,8 @@ impl Loaded {
         for key in &changed {
             table.replace(key, None);
         }
-        for (key, record) in found.records {
-            table.replace(&key, Some(record));
-            changed.push(key);
-        }
+        changed.extend(found.records.iter().map(|(key, _)| key.clone()));
+        table.replace_all(found.records);
         self.claims.clear();
         for (key, why) in found.claims {
             if !found.positions.contains_key(&key) && !self.claims.contains(&key) {
@@ -300,7 +298,7 @@ pub(crate) enum NewText {
 struct Found {
     positions: HashMap<Key, usize>,
     // What differs from the table.
-    records: HashMap<Key, Record>,
+    records: Vec<(Key, Record)>,
     claims: Vec<(Key, String)>,
     strays: Vec<String>,
     // What could be read of the strays.
@@ -312,8 +310,14 @@ struct Next<'l> {
     known: &'l Loaded,
     table: &'l Table,
     found: Found,
-    // Keys whose record stands under another spelling of the key, and that spelling.
-    loose: HashMap<Key, String>,
+    loose: HashMap<Key, Loose>,
+}
+
+/// A record that stands under another spelling of its key, as long as none stands under the key itself.
+struct Loose {
+    name: String,
+    why: String,
+    values: Vec<(usize, Value)>,
 }
 
 impl<'l> Next<'l> {
@@ -342,8 +346,7 @@ impl<'l> Next<'l> {
                     Slot::Occupied(_) => self.stray(stray(&name, &key), values),
                     Slot::Vacant(slot) => {
                         slot.insert(at);
-                        self.found.records.insert(key.clone(), Record::Unreadable { why, values });
-                        self.loose.insert(key, name.into_owned());
+                        self.loose.insert(key, Loose { name: name.into_owned(), why, values });
                     }
                 }
             }
@@ -362,17 +365,19 @@ impl<'l> Next<'l> {
     }
 
     fn place(&mut self, key: Key, at: usize, record: Option<Record>) {
-        if let Some(name) = self.loose.remove(&key) {
-            let values = match self.found.records.remove(&key) {
-                Some(Record::Unreadable { values, .. }) => values,
-                _ => Vec::new(),
-            };
+        if let Some(Loose { name, values, .. }) = self.loose.remove(&key) {
             self.stray(stray(&name, &key), values);
         }
         if let Some(record) = record {
-            self.found.records.insert(key.clone(), record);
+            self.found.records.push((key.clone(), record));
         }
         self.found.positions.insert(key, at);
+    }
+
+    fn finish(mut self) -> Found {
+        let loose = self.loose.into_iter().map(|(key, Loose { why, values, .. })| (key, Record::Unreadable { why, values }));
+        self.found.records.extend(loose);
+        self.found
     }
 
     fn stray(&mut self, why: String, values: Vec<(usize, Value)>) {

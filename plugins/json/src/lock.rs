@@ -88,17 +88,29 @@ impl Lock {
         }
         let mut pause = SHORTEST_PAUSE;
         loop {
-            let file = open(&self.path).map_err(|e| self.unusable(e))?;
-            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                // Without a name nobody else can come across it: it was removed while we opened it.
-                Ok(()) if file.metadata()?.nlink() == 0 => continue,
-                Ok(()) => return Ok(Held { file, lock: self, since: Instant::now() }),
-                Err(Errno::WOULDBLOCK | Errno::INTR) => {}
-                Err(e) => return Err(self.unusable(e.into())),
+            if let Some(held) = self.try_take()? {
+                return Ok(held);
             }
             self.check(cx, start)?;
             std::thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Takes the lock if it is free.
+    ///
+    /// # Errors
+    /// `denied` if the file cannot be used.
+    pub(crate) fn try_take(&self) -> Result<Option<Held<'_>>> {
+        loop {
+            let file = open(&self.path).map_err(|e| self.unusable(e))?;
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                // Without a name nobody else can come across it: it was removed while we opened it.
+                Ok(()) if file.metadata()?.nlink() == 0 => {}
+                Ok(()) => return Ok(Some(Held { file, lock: self, since: Instant::now() })),
+                Err(Errno::WOULDBLOCK | Errno::INTR) => return Ok(None),
+                Err(e) => return Err(self.unusable(e.into())),
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! Finding, creating and migrating the files of collections.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use hivemind_abi::Host;
@@ -49,32 +50,66 @@ fn check_password(place: &Place, files: &Files) -> Result<()> {
     place.coding.decode(content).map(drop).map_err(|e| unreadable(&files.data, &e))
 }
 
-/// Brings the files of the collections from `first` on to their versions and loads them, into tables of their own; only right under
-/// the lock.
+/// Whether the files of these collections only have to be read: there is no journal to carry out, no version to write, and so no older
+/// record. This needs no lock, as a file that is replaced is the old one or the new one.
+///
+/// # Errors
+/// `too new`, `io`.
+pub(crate) fn is_up_to_date(place: &Place, collections: &[Collection]) -> Result<bool> {
+    for collection in collections {
+        let stored = sentinel::check(&place.files(collection)?.sentinel, collection)?;
+        if stored != Version::Is(i64::from(collection.version)) {
+            return Ok(false);
+        }
+    }
+    Ok(!place.journal.try_exists().unwrap_or(true))
+}
+
+/// Brings the files of these collections to their versions; only right under the lock.
 ///
 /// # Errors
 /// `too new`, `corrupt` for a file that cannot be read, `io`.
-pub(crate) fn load(
-    cx: &Context<'_>,
-    (host, place): (&Host, &Place),
-    catalog: &Catalog,
-    first: usize,
-) -> Result<(Vec<Loaded>, Tables)> {
+pub(crate) fn bring_up_to_date(cx: &Context<'_>, (host, place): (&Host, &Place), collections: &[Collection]) -> Result<()> {
     // Again, now that nobody can change it.
-    for (_, collection) in catalog.iter().skip(first) {
+    for collection in collections {
         sentinel::check(&place.files(collection)?.sentinel, collection)?;
     }
     journal::replay(place, |warning| host.warn(warning))?;
+    for path in leftovers(place, collections)? {
+        let _ = std::fs::remove_file(path);
+    }
+    for collection in collections {
+        cx.check()?;
+        migrate(host, place, &place.files(collection)?, collection)?;
+    }
+    Ok(())
+}
+
+/// The temporary files that crashes left, or that others are writing: only under the lock one knows.
+///
+/// # Errors
+/// `io` and `denied`.
+pub(crate) fn leftovers(place: &Place, collections: &[Collection]) -> Result<Vec<PathBuf>> {
+    let mut found = replace::leftovers(&place.journal)?;
+    for collection in collections {
+        let files = place.files(collection)?;
+        for file in [&files.data, &files.sentinel] {
+            found.extend(replace::leftovers(file)?);
+        }
+    }
+    Ok(found)
+}
+
+/// Loads the files of the collections from `first` on, into tables of their own.
+///
+/// # Errors
+/// `corrupt` for a file that cannot be read, `io`.
+pub(crate) fn load(cx: &Context<'_>, place: &Place, catalog: &Catalog, first: usize) -> Result<(Vec<Loaded>, Tables)> {
     let (mut loaded, mut tables) = (Vec::new(), Tables::default());
     tables.extend(catalog);
     for (id, collection) in catalog.iter().skip(first) {
         cx.check()?;
-        let files = place.files(collection)?;
-        for file in [&files.data, &files.sentinel, &place.journal] {
-            replace::remove_leftovers(file)?;
-        }
-        migrate(host, place, &files, collection)?;
-        let mut file = Loaded::new(id, Arc::clone(collection), files, place.coding.clone());
+        let mut file = Loaded::new(id, Arc::clone(collection), place.files(collection)?, place.coding.clone());
         file.reload(tables.get_mut(id)?)?;
         loaded.push(file);
     }
@@ -90,15 +125,14 @@ fn migrate(host: &Host, place: &Place, files: &Files, collection: &Collection) -
         return Ok(());
     }
     if let (Some(content), true) = (Seen::read(&files.data)?.0, stored.number() < version) {
-        let mut edits = Edits::default();
         // Whoever loads it next says what is wrong with it.
         let Ok(content) = place.coding.decode(content) else { return Ok(()) };
-        let document = Document::parse(content, |at, member| {
+        let read = Document::parse(content, Edits::default, |edits, at, member| {
             if let Some(text) = folded(collection, member) {
                 edits.changed.insert(at, Some(text));
             }
         });
-        let Ok(document) = document else { return Ok(()) };
+        let Ok((document, edits)) = read else { return Ok(()) };
         if !edits.is_empty() {
             let (count, path) = (edits.changed.len(), files.data.display());
             host.info(&format!("{path}: {count} records are rewritten for version {version}"));

@@ -144,14 +144,15 @@ fn temp_beside(target: &Path) -> Result<PathBuf> {
     Ok(target.with_file_name(format!(".{name}.{number:016x}.tmp")))
 }
 
-/// Removes what crashes left of [`stage`]; only right under the lock.
-pub(crate) fn remove_leftovers(path: &Path) -> Result<()> {
+/// What crashes left of [`stage`], and what others are staging.
+pub(crate) fn leftovers(path: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
     let target = resolve(path).map_err(failed("read", path))?;
-    let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else { return Ok(()) };
+    let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else { return Ok(found) };
     let prefix = format!(".{}.", name.to_string_lossy());
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(found),
         Err(e) => return Err(failed("list", folder)(e)),
     };
     for entry in entries {
@@ -159,10 +160,10 @@ pub(crate) fn remove_leftovers(path: &Path) -> Result<()> {
         let name = entry.file_name();
         let number = name.to_str().and_then(|n| n.strip_prefix(&prefix)).and_then(|n| n.strip_suffix(".tmp"));
         if number.is_some_and(|n| n.len() == 16 && n.bytes().all(|b| b.is_ascii_hexdigit())) {
-            let _ = fs::remove_file(entry.path());
+            found.push(entry.path());
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -196,14 +197,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_committed_vanishes_and_what_a_crash_left_is_removed() {
+    fn what_is_not_committed_vanishes_and_what_a_crash_left_is_found() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a.json");
         drop(stage(&path, &["1"]).expect("staged"));
         assert_eq!(fs::read_dir(folder.path()).expect("a list").count(), 0);
         std::mem::forget(stage(&path, &["1"]).expect("staged"));
         fs::write(folder.path().join(".a.json.mine.tmp"), b"").expect("written");
-        remove_leftovers(&path).expect("removed");
-        assert_eq!(fs::read_dir(folder.path()).expect("a list").count(), 1);
+        let found = leftovers(&path).expect("a list");
+        let mine = folder.path().join(".a.json.mine.tmp");
+        assert!(found.len() == 1 && found[0].exists() && found[0] != mine, "{found:?}");
     }
 }

@@ -173,6 +173,50 @@ fn a_lock_that_another_program_holds_is_waited_for_within_bounds() {
 }
 
 #[test]
+fn opening_waits_for_the_lock_only_if_there_is_something_to_do() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let prepare = || {
+        let store = open(r#"{"name": "hivemind-test-open", "lock_timeout_ms": 60}"#, Host::detached(folder.path()))?;
+        let id = store.prepare(&cx(), &[clients()])?[0];
+        Ok::<_, hivemind_abi::model::Error>((store, id))
+    };
+    let (store, id) = prepare().expect("prepared");
+    put(&store, id, client(1, "a", "x"));
+    let Some(Value::Text(lock)) = store.stats(&cx()).expect("facts").get("lock").cloned() else { panic!("the lock's path") };
+    let Some(Value::Text(file)) = store.stats(&cx()).expect("facts").get("location").cloned() else { panic!("the file's path") };
+    let beside = |name: &str| std::path::Path::new(&file).with_file_name(name);
+    // It may be one that another program is writing just now.
+    let temporary = beside(".hivemind-test-open.json.0123456789abcdef.tmp");
+    fs::write(&temporary, "").expect("written");
+    let held = fs::File::open(&lock).expect("the lock file");
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).expect("held");
+    let (other, other_id) = prepare().expect("nothing is to be written");
+    assert_eq!(name(&other, other_id, 1).as_deref(), Some("x"));
+    assert!(temporary.exists());
+    let sentinel = beside("hivemind-test-open.schema_version");
+    let version = fs::read(&sentinel).expect("a version");
+    for old in [None, Some("1"), Some("?")] {
+        match old {
+            Some(old) => fs::write(&sentinel, old).expect("written"),
+            None => fs::remove_file(&sentinel).expect("removed"),
+        }
+        assert_eq!(prepare().expect_err("a version is to be written").code(), Code::Busy, "{old:?}");
+    }
+    fs::write(&sentinel, version).expect("written");
+    prepare().expect("nothing is to be written");
+    let journal = beside("hivemind-test-open.journal");
+    fs::write(&journal, "").expect("written");
+    assert_eq!(prepare().expect_err("a journal is to be carried out").code(), Code::Busy);
+    drop(held);
+    prepare().expect("the lock is free");
+    assert!(!journal.exists() && !temporary.exists());
+    fs::write(&temporary, "").expect("written");
+    prepare().expect("nothing is to be written");
+    assert!(!temporary.exists(), "nobody was writing");
+    fs::remove_file(lock).expect("nobody else's");
+}
+
+#[test]
 fn a_newer_version_that_appears_while_running_is_refused() {
     let folder = Folder::new();
     let (store, id) = folder.open();

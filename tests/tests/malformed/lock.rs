@@ -1,5 +1,6 @@
-//! The lock file in the temporary folder, where the writers of a JSON store meet. Opening a store takes it too, as it may have to be
-//! brought to its present form.
+//! The lock file in the temporary folder, where the writers of a JSON store meet. Reading takes none, unless a batch that was cut is to be
+//! finished first, or the store is to be brought to its present form: a program that hangs while it holds the lock keeps nobody from
+//! looking at what is stored.
 
 use std::os::unix::fs::symlink;
 
@@ -20,23 +21,25 @@ fn stored(name: &str, plant_it: impl Fn(&Operator) + 'static) -> Case {
 #[test]
 fn a_lock_that_cannot_be_taken_is_named() {
     let cases = [
-        stored("a folder in its place", |o| folder(&o.home().join(LOCK))).fails(5, &[LOCK]),
+        stored("a folder in its place", |o| folder(&o.home().join(LOCK))).fails(5, &[LOCK]).reads(&[]),
         stored("a link in its place", |o| symlink("elsewhere", o.home().join(LOCK)).expect("a link"))
-            .fails(5, &["error[denied]", LOCK, "symbolic link"]),
-        stored("a pipe in its place", |o| home::pipe(&o.home().join(LOCK))).fails(5, &[LOCK, "regular file"]),
+            .fails(5, &["error[denied]", LOCK, "symbolic link"])
+            .reads(&[]),
+        stored("a pipe in its place", |o| home::pipe(&o.home().join(LOCK))).fails(5, &[LOCK, "regular file"]).reads(&[]),
         stored("a lock of another user that may not even be read", |o| {
             hivemind_tests::set_mode(&o.write(LOCK, b""), 0);
         })
         .unprivileged()
-        .fails(5, &["error[denied]", LOCK]),
+        .fails(5, &["error[denied]", LOCK])
+        .reads(&[]),
     ];
     try_all(Some(JSON), &cases, 4);
 }
 
-/// Another program holds it and does not let go: the wait is bounded by the setting, and says who is to blame.
+/// Another program holds it and does not let go: reading goes on, and a writer's wait is bounded by the setting and says who is to blame.
 #[test]
-fn a_lock_that_another_program_holds_makes_us_busy_in_bounded_time() {
-    let case = stored("held", |_| {}).fails(5, &["error[busy]", LOCK, "300 ms"]);
+fn a_lock_that_another_program_holds_makes_writers_busy_in_bounded_time() {
+    let case = stored("held", |_| {}).fails(5, &["error[busy]", LOCK, "300 ms"]).reads(&[]);
     let operator = Operator::with_module(JSON);
     let path = operator.write(LOCK, b"");
     hivemind_tests::set_mode(&path, 0o666);

@@ -131,7 +131,7 @@ mod tests {
     }
 
     fn document(text: &str) -> Document {
-        Document::parse(text.as_bytes().to_vec(), |_, _| {}).expect(text)
+        Document::parse(text.as_bytes().to_vec(), || (), |(), _, _| {}).expect(text).0
     }
 
     /// The positions of what is new, if the text could be compared; then it has the same records as when it is parsed.
