@@ -148,23 +148,25 @@ impl State {
         Ok(true)
     }
 
-    /// Puts a written file in place and takes it over; returns the one that was replaced, if it was open.
+    /// Puts a written file in place and takes it over; returns the one that was replaced, if it was open. `renamed` is called as soon
+    /// as it is in place: whatever goes wrong from then on, it was done.
     ///
     /// # Errors
     /// `io` and `denied`: then nothing happened.
-    pub(crate) fn switch(&mut self, written: Written) -> Result<Option<File>> {
+    pub(crate) fn switch(&mut self, written: Written, renamed: impl FnOnce()) -> Result<Option<File>> {
         let Written { id, staged, new, rows, removed, added, .. } = written;
         let table = self.tables.get_mut(id)?;
         let file = self.files.get_mut(&id);
         if let (Some(file), Some(new)) = (file, staged.file()) {
             file.expect(new);
         }
-        let renamed = staged.commit()?;
+        let current = staged.commit()?;
+        renamed();
         let keys: Vec<_> = rows.iter().map(|(key, _)| (id, key.clone())).collect();
         for (key, row) in rows {
             table.replace(&key, row.map(Record::Row));
         }
-        let old = self.files.get_mut(&id).and_then(|file| file.adopt(new, renamed, &removed, added));
+        let old = self.files.get_mut(&id).and_then(|file| file.adopt(new, current, &removed, added));
         self.history.record(keys);
         Ok(old)
     }
