@@ -268,10 +268,12 @@ impl Loaded {
 
 /// The error of a file that as a whole cannot be read: what is wrong with it and what to do.
 pub(crate) fn unreadable(path: &Path, error: &Error) -> Error {
-    let advice = if error.code() == Code::Denied {
-        "set `password` to the one it was written with, or put a good copy in its place; until then it is left as it is"
-    } else {
-        "correct it there or put a good copy in its place; until then it is left as it is"
+    let advice = match error.code() {
+        Code::Denied => {
+            "set `password` to the one it was written with, or put a good copy in its place; until then it is left as it is"
+        }
+        Code::Unsupported => "it is left as it is",
+        _ => "correct it there or put a good copy in its place; until then it is left as it is",
     };
     let message = format!("{} cannot be read: {}; {advice}", path.display(), error.message());
     Error::new(error.code(), false, message).place(path.display().to_string())

@@ -270,7 +270,9 @@ impl Part {
             NewText::Edits(edits) => self.document.pieces(edits).unwrap_or_default(),
             NewText::Whole(document) => vec![document.source()],
         };
-        let stored = self.coding.encode(&pieces)?;
+        let shown = self.path.display();
+        let refused = |e: Error| e.context(format!("{shown} cannot be written")).place(shown.to_string());
+        let stored = self.coding.encode(&pieces).map_err(refused)?;
         let staged = match &stored {
             None => replace::stage(&self.path, &pieces)?,
             Some(content) => replace::stage(&self.path, &[content])?,
