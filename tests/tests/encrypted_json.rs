@@ -102,6 +102,9 @@ fn without_the_right_password_the_program_says_so_and_touches_nothing() {
             assert_ne!(ended.code, 0, "{ended:?}");
             assert!(parts.iter().all(|part| ended.err.contains(part)), "{ended:?}");
             assert!(password.is_none_or(|p| !ended.err.contains(p)), "{ended:?}");
+            assert!(!ended.err.contains("as the user that owns"), "{ended:?}");
+            let advice = ended.err.contains("help: correct the password of the store in server.json");
+            assert_eq!(advice, ended.code == 5, "{ended:?}");
         }
         assert_eq!(before, files());
     }

@@ -19,7 +19,7 @@ use flate2::Compression;
 use flate2::read::ZlibDecoder;
 use flate2::write::ZlibEncoder;
 use hivemind_abi::model::json::{self, Json};
-use hivemind_abi::model::{Error, Result};
+use hivemind_abi::model::{Code, Error, Result};
 
 /// Characters of a password, neither more nor fewer: the Python node refuses all others.
 const CHARACTERS: usize = 16;
@@ -91,6 +91,13 @@ impl Coding {
     /// See [`Cipher::seal`].
     pub(crate) fn encoded<'t>(&self, text: &'t str) -> Result<Cow<'t, [u8]>> {
         Ok(self.encode(&[text])?.map_or(Cow::Borrowed(text.as_bytes()), Cow::Owned))
+    }
+
+    /// Whether a file was sealed with this password, for sure. An empty object, which stands for an empty store, says nothing of it.
+    pub(crate) fn sealed(&self, content: &[u8]) -> bool {
+        let Some(cipher) = &self.0 else { return false };
+        let is_envelope = matches!(Envelope::parse(content), Ok(Some(_)));
+        is_envelope && cipher.open(content).map_or_else(|e| e.code() == Code::Unsupported, |_| true)
     }
 
     /// The text of a file, not yet known to be one.
@@ -184,7 +191,8 @@ impl Cipher {
     /// The text in a file. An empty object stands for an empty store, as it does for Python.
     ///
     /// # Errors
-    /// `corrupt` for what is no such file, `denied` for one that this password does not open, `unsupported` for one beyond the limit.
+    /// `corrupt` for what is no such file, `denied` with the field `password` for one that this password does not open, `unsupported`
+    /// for one beyond the limit.
     pub(crate) fn open(&self, content: &[u8]) -> Result<Vec<u8>> {
         let Some(Envelope { mut data, tag, nonce }) = Envelope::parse(content)? else { return Ok(b"{}".to_vec()) };
         let opened = match &self.key {
@@ -195,7 +203,8 @@ impl Cipher {
         if !opened {
             return Err(Error::denied(
                 "the password does not open it: it was written with another one, or changed since by someone without the password",
-            ));
+            )
+            .field("password"));
         }
         decompressed(&data, self.limit)
     }
@@ -314,8 +323,6 @@ fn write_ascii(text: &str, out: &mut impl std::io::Write) -> std::io::Result<()>
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
-
-    use hivemind_abi::model::Code;
 
     use super::*;
 

@@ -72,6 +72,17 @@ pub(crate) fn replay(place: &Place, mut warn: impl FnMut(&str)) -> Result<()> {
     let content = match place.coding.decode(content) {
         Ok(content) => content,
         Err(error) if error.code() == Code::Corrupt => return set_aside(path, warn),
+        // It is not the password then, that opens the store.
+        Err(error) if error.code() == Code::Denied && opens(place) => return set_aside(path, warn),
+        Err(error) if error.code() == Code::Denied => {
+            let shown = path.display();
+            let message = format!(
+                "{shown}, which holds the rest of a batch that was cut, cannot be read: {}; set `password` to the one it was written \
+                 with, or move it away to go on without it: a batch over several files may be there in part then",
+                error.message()
+            );
+            return Err(Error::denied(message).with_detail(error.detail().clone()).place(shown.to_string()));
+        }
         Err(error) => return Err(unreadable(path, &error)),
     };
     let Some(journal) = decode(&content) else {
@@ -90,6 +101,11 @@ pub(crate) fn replay(place: &Place, mut warn: impl FnMut(&str)) -> Result<()> {
         redo(place, &folder.join(&changes.file), &changes.records, &mut warn)?;
     }
     remove(path)
+}
+
+/// Whether the primary file opens with the password of these settings.
+fn opens(place: &Place) -> bool {
+    fs::read(&place.primary).is_ok_and(|content| place.coding.sealed(&content))
 }
 
 /// The header of a journal in another version than ours.
@@ -345,6 +361,31 @@ mod tests {
         replay(&place, |warning| panic!("{warning}")).expect("replayed");
         let text = place.coding.decode(read(&file)).expect("opened");
         assert_eq!(String::from_utf8_lossy(&text), "{\n    \"1\": {\"x\": \"secret after\"}\n}");
+        // One byte of it is damaged: that the password is right, the store itself says, if there is one.
+        let mut damaged = journal.clone();
+        let digit = damaged.windows(10).position(|w| w == b"ciphertext").expect("there") + 20;
+        damaged[digit] = if damaged[digit] == b'0' { b'1' } else { b'0' };
+        for (primary, is_set_aside) in [
+            (None, false),
+            (Some(b"{}".to_vec()), false),
+            (Some(other.coding.encoded("{\"1\": {}}").expect("sealed").into_owned()), false),
+            (Some(place.coding.encoded("{\"1\": {}}").expect("sealed").into_owned()), true),
+        ] {
+            fs::write(&place.journal, &damaged).expect("written");
+            if let Some(content) = primary {
+                fs::write(&place.primary, content).expect("written");
+            }
+            let mut warned = String::new();
+            let replayed = replay(&place, |warning| warned = warning.to_owned());
+            assert_eq!((replayed.is_ok(), place.journal.exists()), (is_set_aside, !is_set_aside), "{replayed:?}");
+            if let Err(error) = replayed {
+                assert_eq!((error.code(), error.detail().field.as_deref()), (Code::Denied, Some("password")));
+                assert!(error.message().contains("s.ejournal") && error.message().contains("move it away"), "{error}");
+            } else {
+                assert!(warned.contains("s.ejournal.damaged"), "{warned}");
+                assert_eq!(read(&folder.path().join("s.ejournal.damaged")), damaged);
+            }
+        }
         fs::write(&place.journal, &journal[..journal.len() / 2]).expect("torn");
         let mut warned = String::new();
         replay(&place, |warning| warned = warning.to_owned()).expect("set aside");

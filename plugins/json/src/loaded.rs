@@ -276,7 +276,7 @@ pub(crate) fn unreadable(path: &Path, error: &Error) -> Error {
         _ => "correct it there or put a good copy in its place; until then it is left as it is",
     };
     let message = format!("{} cannot be read: {}; {advice}", path.display(), error.message());
-    Error::new(error.code(), false, message).place(path.display().to_string())
+    Error::new(error.code(), false, message).with_detail(error.detail().clone()).place(path.display().to_string())
 }
 
 /// A new content of a file.
