@@ -14,7 +14,7 @@ use hivemind_abi::model::{Code, Error, Result};
 use crate::document::{Document, Edits};
 use crate::loaded::unreadable;
 use crate::place::Place;
-use crate::replace::{failed, replace, sync_folder};
+use crate::replace::{failed, replace, resolve, sync_folder};
 use crate::seen::Seen;
 
 const NAME: &str = "hivemind-journal ";
@@ -58,7 +58,11 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// `io`, `denied` and `corrupt` for a file it concerns, `too new` for a journal of a later program; the journal stays then.
-pub(crate) fn replay(place: &Place, mut warn: impl FnMut(&str)) -> Result<()> {
+pub(crate) fn replay(place: &Place, warn: impl FnMut(&str)) -> Result<()> {
+    replay_with(place, warn, sync_folder)
+}
+
+fn replay_with(place: &Place, mut warn: impl FnMut(&str), sync: impl Fn(&Path) -> Result<()>) -> Result<()> {
     let path = &place.journal;
     let content = match fs::read(path) {
         Ok(content) => content,
@@ -98,7 +102,7 @@ pub(crate) fn replay(place: &Place, mut warn: impl FnMut(&str)) -> Result<()> {
         };
     };
     for changes in journal {
-        redo(place, &folder.join(&changes.file), &changes.records, &mut warn)?;
+        redo(place, &folder.join(&changes.file), &changes.records, &mut warn, &sync)?;
     }
     remove(path)
 }
@@ -136,8 +140,16 @@ fn set_aside(path: &Path, mut warn: impl FnMut(&str)) -> Result<()> {
     sync_folder(path.parent().unwrap_or(Path::new(".")))
 }
 
-fn redo(place: &Place, path: &Path, records: &[Change], warn: &mut impl FnMut(&str)) -> Result<()> {
-    let document = match Seen::read(path)?.0 {
+fn redo(
+    place: &Place,
+    path: &Path,
+    records: &[Change],
+    warn: &mut impl FnMut(&str),
+    sync: &impl Fn(&Path) -> Result<()>,
+) -> Result<()> {
+    let content = Seen::read(path)?.0;
+    let exists = content.is_some();
+    let document = match content {
         Some(content) => {
             let content = place.coding.decode(content);
             content.and_then(|content| Document::parse(content, |_, _| {})).map_err(|e| unreadable(path, &e))?
@@ -169,7 +181,14 @@ fn redo(place: &Place, path: &Path, records: &[Change], warn: &mut impl FnMut(&s
         }
     }
     drop(positions);
-    if edits.is_empty() { Ok(()) } else { replace(path, &place.coding.encoded(document.edited(&edits).source())?) }
+    if !edits.is_empty() {
+        return replace(path, &place.coding.encoded(document.edited(&edits).source())?);
+    }
+    // It says so already: it was renamed before the cut, which need not last yet. Its folder may be another one than the journal's.
+    match resolve(path).map_err(failed("look at", path))?.parent() {
+        Some(folder) if exists => sync(folder),
+        _ => Ok(()),
+    }
 }
 
 /// Whether two texts say the same, however another program laid them out.
@@ -335,6 +354,33 @@ mod tests {
         let mut warnings = 0;
         replay(&place, |_| warnings += 1).expect("replayed");
         assert_eq!((read(&a).as_str(), warnings), ("{\"1\": \"changed since\"}", 1));
+    }
+
+    #[test]
+    fn what_was_renamed_before_a_cut_lasts_before_the_journal_goes() {
+        let (folder, other) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let (a, b, place) = (folder.path().join("a.json"), folder.path().join("b.json"), place(folder.path(), ""));
+        let real = other.path().join("real.json");
+        std::os::unix::fs::symlink(&real, &a).expect("a link");
+        fs::write(&real, "{\"1\": {\"x\": \"\\u2028\\ud800\"}}").expect("written");
+        fs::write(&b, "{\"2\": 6}").expect("written");
+        write(&place, &changes()).expect("written");
+        let synced = std::cell::RefCell::new(Vec::new());
+        let sync = |fails: bool| {
+            let synced = &synced;
+            let journal = &place.journal;
+            move |folder: &Path| {
+                assert!(journal.exists());
+                synced.borrow_mut().push(folder.to_owned());
+                if fails { Err(Error::io("planted")) } else { Ok(()) }
+            }
+        };
+        let panics = |warning: &str| panic!("{warning}");
+        assert_eq!(replay_with(&place, panics, sync(true)).expect_err("planted").message(), "planted");
+        assert!(place.journal.exists(), "it is carried out again");
+        replay_with(&place, panics, sync(false)).expect("replayed");
+        assert_eq!(*synced.borrow(), [other.path(), other.path()]);
+        assert!(!place.journal.exists());
     }
 
     #[test]
