@@ -56,6 +56,9 @@ fn python_and_ours_take_turns_on_one_encrypted_file() {
         let file = std::fs::read_to_string(operator.data().join("clients.ejson")).expect("the file");
         assert!(!file.contains("key-1") && !operator.data().join("clients.json").exists());
         assert!(operator.home().join("tmp/clients.ejson.lock").exists());
+        let status = operator.run(&["status"]).well();
+        assert!(status.contains("Encrypted              true") && status.contains(&file.len().to_string()), "{status}");
+        assert!(!status.contains(password), "{status}");
     }
 }
 

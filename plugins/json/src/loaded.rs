@@ -90,7 +90,7 @@ impl Loaded {
     }
 
     /// What the file held when it was last looked at.
-    fn stored(&self) -> &[u8] {
+    pub(crate) fn stored(&self) -> &[u8] {
         if self.coding.is_encrypted() { &self.stored } else { self.document.source().as_bytes() }
     }
 
