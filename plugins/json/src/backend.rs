@@ -26,7 +26,7 @@ const CHECK_EVERY: usize = 256;
 /// Opens a handle; the entry of the plugin. Only the folder is made.
 ///
 /// # Errors
-/// `invalid` if the settings are wrong, `unsupported` with a password, `denied` and `io` if the folder cannot be made.
+/// `invalid` if the settings are wrong, a password among them that is no key, `denied` and `io` if the folder cannot be made.
 pub fn open(config: &str, host: Host) -> Result<JsonStore> {
     let config = Config::parse(config)?;
     let place = Place::new(&config, host.data_dir())?;
@@ -54,7 +54,6 @@ fn resource(place: &Place) -> Result<Resource> {
 }
 
 /// A store in JSON files.
-#[derive(Debug)]
 pub struct JsonStore {
     pub(crate) place: Place,
     pub(crate) lock: Lock,
@@ -65,6 +64,13 @@ pub struct JsonStore {
     // Lock before state, always.
     state: RwLock<State>,
     closed: AtomicBool,
+}
+
+impl std::fmt::Debug for JsonStore {
+    /// Where it is, and nothing of what is in it or waits to be stored.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JsonStore").field("place", &self.place).field("lock", &self.lock).finish_non_exhaustive()
+    }
 }
 
 /// Nobody else writes while this lives. The lock is let go first, so that the next in line finds it free.

@@ -112,7 +112,8 @@ impl Coding {
     }
 }
 
-/// Encrypts and decrypts with one password. Neither it nor what was made of it is ever shown, and both are wiped when this is dropped.
+/// Encrypts and decrypts with one password. The password is not kept; the keys made of it are never shown, and wiped when
+/// this is dropped.
 pub(crate) struct Cipher {
     key: Key,
     limit: Limit,

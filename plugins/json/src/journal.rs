@@ -21,7 +21,7 @@ const NAME: &str = "hivemind-journal ";
 const MAGIC: &str = "hivemind-journal 1";
 
 /// The changes of a batch to one file.
-#[derive(Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug, PartialEq, Eq))]
 pub(crate) struct Changes {
     /// The file's name inside the store's folder.
     pub(crate) file: String,
@@ -30,7 +30,7 @@ pub(crate) struct Changes {
 }
 
 /// What becomes of a record.
-#[derive(Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug, PartialEq, Eq))]
 pub(crate) struct Change {
     /// Its name, quoted.
     pub(crate) name: String,

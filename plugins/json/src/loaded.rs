@@ -18,7 +18,6 @@ use crate::place::Files;
 use crate::seen::Seen;
 
 /// A loaded file.
-#[derive(Debug)]
 pub(crate) struct Loaded {
     /// Whose records these are.
     pub(crate) id: CollectionId,
@@ -280,7 +279,6 @@ pub(crate) fn unreadable(path: &Path, error: &Error) -> Error {
 }
 
 /// A new content of a file.
-#[derive(Debug)]
 pub(crate) struct New {
     /// Its text.
     pub(crate) text: NewText,
@@ -289,7 +287,6 @@ pub(crate) struct New {
 }
 
 /// A new text of a file.
-#[derive(Debug)]
 pub(crate) enum NewText {
     /// The known one with these edits.
     Edits(Edits),
@@ -298,7 +295,7 @@ pub(crate) enum NewText {
 }
 
 /// What a new content holds.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Found {
     positions: HashMap<Key, usize>,
     // What differs from the table.

@@ -21,7 +21,6 @@ use crate::sentinel;
 use hivemind_abi::model::history::History;
 
 /// What a handle knows.
-#[derive(Debug)]
 pub(crate) struct State {
     /// The records.
     pub(crate) tables: Tables,
@@ -173,7 +172,6 @@ impl State {
 }
 
 /// What came of trying batches.
-#[derive(Debug)]
 pub(crate) struct Plan {
     /// One for each batch.
     pub(crate) results: Vec<Result<Vec<Outcome>>>,
@@ -182,7 +180,6 @@ pub(crate) struct Plan {
 }
 
 /// What a batch changes in one file.
-#[derive(Debug)]
 pub(crate) struct Part {
     id: CollectionId,
     collection: Arc<Collection>,
@@ -193,7 +190,6 @@ pub(crate) struct Part {
     touched: Vec<Touched>,
 }
 
-#[derive(Debug)]
 struct Touched {
     key: Key,
     at: Option<usize>,
@@ -202,7 +198,6 @@ struct Touched {
 }
 
 /// A part whose new file is written and synced, and only needs its name.
-#[derive(Debug)]
 pub(crate) struct Written {
     id: CollectionId,
     generation: u64,

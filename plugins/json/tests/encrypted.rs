@@ -60,7 +60,8 @@ fn a_store_with_a_password_is_encrypted_and_says_so() {
     assert_eq!(name(&again, ids[0], 1).as_deref(), Some("kitchen-name"));
     assert_eq!(again.get(&cx(), ids[1], Key::from("1").as_ref()), Ok(Some(note("body-of-a-note"))));
     let shown = format!("{again:?}");
-    assert!(!shown.contains(PASSWORD), "{shown}");
+    assert!(shown.contains("clients.ejson") && !shown.contains(PASSWORD), "{shown}");
+    assert!(!shown.contains("kitchen-name") && !shown.contains("body-of-a-note"), "{shown}");
 }
 
 #[test]
