@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use hivemind_abi::Host;
 use hivemind_abi::model::{
-    Applied, Backend, Capabilities, Capability, Catalog, Changes, Collection, CollectionId, Context, Error, Key, KeyRef, Lookup,
-    Mutation, Page, Query, Report, Resource, Result, Row, Task, Token, ValueRef,
+    Applied, Backend, Capabilities, Capability, Catalog, Changes, Code, Collection, CollectionId, Context, Error, Key, KeyRef,
+    Lookup, Mutation, Page, Query, Report, Resource, Result, Row, Task, Token, ValueRef,
 };
 
 use crate::commit::Answer;
@@ -109,9 +109,28 @@ impl JsonStore {
         ask(&state)
     }
 
+    /// Whether there is time left to wait for those who write through this handle; `since` is when waiting began.
+    ///
+    /// # Errors
+    /// `deadline`, `busy`, and `unavailable` if the store was closed meanwhile.
+    pub(crate) fn may_wait(&self, cx: &Context<'_>, since: Instant) -> Result<()> {
+        self.check(cx)?;
+        self.lock.check(cx, since).map_err(|error| match error.code() {
+            Code::Busy => {
+                let (waited, lock) = (self.lock.timeout().as_millis(), self.lock.path().display().to_string());
+                let message = format!(
+                    "writes that came before through the same handle have not ended for {waited} ms; they may wait for a program that \
+                     holds the lock {lock}"
+                );
+                Error::busy(message).place(lock)
+            }
+            _ => error,
+        })
+    }
+
     /// Waits until nobody writes through this handle, and keeps it so.
     fn lead(&self, cx: &Context<'_>, since: Instant) -> Result<Lead<'_, Vec<Mutation>, Answer>> {
-        match self.line.enter(|| None, || self.lock.check(cx, since))? {
+        match self.line.enter(|| None, || self.may_wait(cx, since))? {
             Turn::Lead(lead) => Ok(lead),
             Turn::Carried(_) => Err(Error::io("nobody can carry this out for another one")),
         }

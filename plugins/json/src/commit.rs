@@ -48,7 +48,7 @@ pub(crate) type Answer = Result<Result<Applied>, Box<dyn Any + Send>>;
 pub(crate) fn apply(store: &JsonStore, cx: &Context<'_>, mutations: &[Mutation]) -> Result<Applied> {
     store.check(cx)?;
     let since = Instant::now();
-    let turn = store.line.enter(|| Some(mutations.to_vec()), || store.check(cx).and_then(|()| store.lock.check(cx, since)))?;
+    let turn = store.line.enter(|| Some(mutations.to_vec()), || store.may_wait(cx, since))?;
     let mut lead = match turn {
         Turn::Lead(lead) => lead,
         Turn::Carried(Some(answer)) => return answer.unwrap_or_else(|panic| resume_unwind(panic)),
@@ -259,6 +259,25 @@ mod tests {
         assert_eq!(error.detail().field.as_deref(), Some("durability"), "by this nobody takes reading it back for an answer");
         assert!(error.message().contains("in place") && error.message().contains("the disk is gone"), "{error}");
         assert_eq!(error.detail().place.as_deref(), Some("folder"));
+    }
+
+    #[test]
+    fn who_waited_too_long_for_writes_through_the_same_handle_is_told_so() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = r#"{"name": "hivemind-test-line", "lock_timeout_ms": 50}"#;
+        let store = open(config, Host::detached(folder.path())).expect("a handle");
+        let ids = store.prepare(&Context::unbounded(), &collections()).expect("prepared");
+        let first = store.line.enter(|| None, || Ok(())).expect("free");
+        let put = [Mutation::Put { collection: ids[0], row: row(&collections()[0], 1, 1) }];
+        for error in [
+            store.apply(&Context::unbounded(), &put).expect_err("behind it"),
+            store.sync(&Context::unbounded()).expect_err("behind it"),
+        ] {
+            assert_eq!((error.code(), error.retryable()), (Code::Busy, true));
+            assert!(error.message().contains("through the same handle") && error.message().contains("50 ms"), "{error}");
+        }
+        drop(first);
+        store.apply(&Context::unbounded(), &put).expect("its turn");
     }
 
     #[test]
