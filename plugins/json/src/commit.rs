@@ -26,15 +26,15 @@ const GROUP: usize = 256;
 struct Course<'c> {
     /// Makes the names in a folder last.
     sync: &'c dyn Fn(&Path) -> Result<()>,
-    /// Called right behind each rename.
-    renamed: &'c dyn Fn(),
+    /// Called as soon as the journal or a file is in place.
+    placed: &'c dyn Fn(),
     /// Whether a file may have been replaced, or may be from a journal: then nothing is to be done again.
     begun: Cell<bool>,
 }
 
 impl Course<'_> {
     fn new() -> Self {
-        Self { sync: &replace::sync_folder, renamed: &|| {}, begun: Cell::new(false) }
+        Self { sync: &replace::sync_folder, placed: &|| {}, begun: Cell::new(false) }
     }
 }
 
@@ -141,6 +141,9 @@ fn carry_out(store: &JsonStore, cx: &Context<'_>, parts: Vec<Part>, course: &Cou
     if journal && let Err(error) = journal::write(&store.place, &changes) {
         return Err(withdraw(store, error, course));
     }
+    if journal {
+        (course.placed)();
+    }
     let done = switch(store, written, journal, course)?;
     if done.is_none() && journal {
         journal::remove(&store.place.journal).map_err(|e| journal::unfinished(&e, &store.place.journal))?;
@@ -165,7 +168,7 @@ fn switch(store: &JsonStore, written: Vec<Written>, journal: bool, course: &Cour
     for (done, one) in written.into_iter().enumerate() {
         let renamed = || {
             course.begun.set(true);
-            (course.renamed)();
+            (course.placed)();
         };
         match state.switch(one, renamed) {
             Ok(old) => replaced.push(old),
@@ -359,10 +362,10 @@ mod tests {
     }
 
     #[test]
-    fn after_a_panic_behind_a_rename_no_batch_of_the_group_is_done_again() {
+    fn after_a_panic_behind_the_journal_or_a_rename_no_batch_of_the_group_is_done_again() {
         let cx = Context::unbounded();
         let [one, two] = collections();
-        for files in [1, 2] {
+        for (files, at) in [(1, 1), (2, 1), (2, 2), (2, 3)] {
             let folder = tempfile::tempdir().expect("a folder");
             let (store, ids, mut batches) = group(folder.path());
             if files == 2 {
@@ -371,18 +374,18 @@ mod tests {
             let batches: Vec<&[Mutation]> = batches.iter().map(Vec::as_slice).collect();
             let held = store.lock.take(&cx, Instant::now()).expect("free");
             let times = Cell::new(0);
-            let renamed = || {
+            let placed = || {
                 times.set(times.get() + 1);
-                panic!("planted");
+                assert_ne!(times.get(), at, "planted");
             };
-            let course = Course { renamed: &renamed, ..Course::new() };
+            let course = Course { placed: &placed, ..Course::new() };
             let mut answers = together(&store, &batches, &course).into_iter();
             assert!(answers.next().expect("its own").is_err(), "the panic is the leader's");
             for answer in answers {
                 assert_eq!(answer.expect("no panic").expect_err("cut").code(), Code::OutcomeUnknown);
             }
             drop(held);
-            assert_eq!(times.get(), 1);
+            assert_eq!(times.get(), at);
             store.sync(&cx).expect("read anew");
             assert_eq!(store.get(&cx, ids[0], Key::Int(1).as_ref()), Ok(Some(row(&one, 1, 1))), "once");
             assert_eq!(store.get(&cx, ids[0], Key::Int(2).as_ref()), Ok(Some(row(&one, 2, 2))));
