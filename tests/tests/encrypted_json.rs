@@ -56,6 +56,9 @@ fn python_and_ours_take_turns_on_one_encrypted_file() {
         let file = std::fs::read_to_string(operator.data().join("clients.ejson")).expect("the file");
         assert!(!file.contains("key-1") && !operator.data().join("clients.json").exists());
         assert!(operator.home().join("tmp/clients.ejson.lock").exists());
+        let status = operator.run(&["status"]).well();
+        assert!(status.contains("Encrypted              true") && status.contains(&file.len().to_string()), "{status}");
+        assert!(!status.contains(password), "{status}");
     }
 }
 
@@ -102,6 +105,9 @@ fn without_the_right_password_the_program_says_so_and_touches_nothing() {
             assert_ne!(ended.code, 0, "{ended:?}");
             assert!(parts.iter().all(|part| ended.err.contains(part)), "{ended:?}");
             assert!(password.is_none_or(|p| !ended.err.contains(p)), "{ended:?}");
+            assert!(!ended.err.contains("as the user that owns"), "{ended:?}");
+            let advice = ended.err.contains("help: correct the password of the store in server.json");
+            assert_eq!(advice, ended.code == 5, "{ended:?}");
         }
         assert_eq!(before, files());
     }

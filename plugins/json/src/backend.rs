@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use hivemind_abi::Host;
 use hivemind_abi::model::{
-    Applied, Backend, Capabilities, Capability, Catalog, Changes, Collection, CollectionId, Context, Error, Key, KeyRef, Lookup,
-    Mutation, Page, Query, Report, Resource, Result, Row, Task, Token, ValueRef,
+    Applied, Backend, Capabilities, Capability, Catalog, Changes, Code, Collection, CollectionId, Context, Error, Key, KeyRef,
+    Lookup, Mutation, Page, Query, Report, Resource, Result, Row, Task, Token, ValueRef,
 };
 
 use crate::commit::Answer;
@@ -26,7 +26,7 @@ const CHECK_EVERY: usize = 256;
 /// Opens a handle; the entry of the plugin. Only the folder is made.
 ///
 /// # Errors
-/// `invalid` if the settings are wrong, `unsupported` with a password, `denied` and `io` if the folder cannot be made.
+/// `invalid` if the settings are wrong, a password among them that is no key, `denied` and `io` if the folder cannot be made.
 pub fn open(config: &str, host: Host) -> Result<JsonStore> {
     let config = Config::parse(config)?;
     let place = Place::new(&config, host.data_dir())?;
@@ -54,7 +54,6 @@ fn resource(place: &Place) -> Result<Resource> {
 }
 
 /// A store in JSON files.
-#[derive(Debug)]
 pub struct JsonStore {
     pub(crate) place: Place,
     pub(crate) lock: Lock,
@@ -65,6 +64,13 @@ pub struct JsonStore {
     // Lock before state, always.
     state: RwLock<State>,
     closed: AtomicBool,
+}
+
+impl std::fmt::Debug for JsonStore {
+    /// Where it is, and nothing of what is in it or waits to be stored.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JsonStore").field("place", &self.place).field("lock", &self.lock).finish_non_exhaustive()
+    }
 }
 
 /// Nobody else writes while this lives. The lock is let go first, so that the next in line finds it free.
@@ -103,9 +109,28 @@ impl JsonStore {
         ask(&state)
     }
 
+    /// Whether there is time left to wait for those who write through this handle; `since` is when waiting began.
+    ///
+    /// # Errors
+    /// `deadline`, `busy`, and `unavailable` if the store was closed meanwhile.
+    pub(crate) fn may_wait(&self, cx: &Context<'_>, since: Instant) -> Result<()> {
+        self.check(cx)?;
+        self.lock.check(cx, since).map_err(|error| match error.code() {
+            Code::Busy => {
+                let (waited, lock) = (self.lock.timeout().as_millis(), self.lock.path().display().to_string());
+                let message = format!(
+                    "writes that came before through the same handle have not ended for {waited} ms; they may wait for a program that \
+                     holds the lock {lock}"
+                );
+                Error::busy(message).place(lock)
+            }
+            _ => error,
+        })
+    }
+
     /// Waits until nobody writes through this handle, and keeps it so.
     fn lead(&self, cx: &Context<'_>, since: Instant) -> Result<Lead<'_, Vec<Mutation>, Answer>> {
-        match self.line.enter(|| None, || self.lock.check(cx, since))? {
+        match self.line.enter(|| None, || self.may_wait(cx, since))? {
             Turn::Lead(lead) => Ok(lead),
             Turn::Carried(_) => Err(Error::io("nobody can carry this out for another one")),
         }

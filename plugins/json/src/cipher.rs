@@ -19,16 +19,45 @@ use flate2::Compression;
 use flate2::read::ZlibDecoder;
 use flate2::write::ZlibEncoder;
 use hivemind_abi::model::json::{self, Json};
-use hivemind_abi::model::{Error, Result};
+use hivemind_abi::model::{Code, Error, Result};
 
 /// Characters of a password, neither more nor fewer: the Python node refuses all others.
 const CHARACTERS: usize = 16;
 const NONCE: usize = 16;
 const TAG: usize = 16;
-/// What a file may grow to when it is decompressed: this, or so many times its compressed size. Clients with nothing but defaults
-/// shrink to less than a thirtieth; a bomb to a thousandth.
-const GROWS_TO: u64 = 64 << 20;
-const GROWS_BY: u64 = 200;
+
+/// What a file may hold when it is decompressed.
+#[derive(Debug, Clone, Copy)]
+struct Limit {
+    /// This many bytes, whatever they are compressed to …
+    bytes: u64,
+    /// … or so many times the compressed size.
+    times: u64,
+}
+
+/// Clients with nothing but defaults shrink to a thirtieth, repeated text to a thousandth. So the first number is above every store that
+/// can be thought of with content that shrinks so far, and still keeps a small file from taking the memory of the whole machine.
+const LIMIT: Limit = Limit { bytes: 512 << 20, times: 200 };
+
+impl Limit {
+    /// The limit for this compressed size.
+    fn at(self, compressed: usize) -> u64 {
+        (compressed as u64).saturating_mul(self.times).max(self.bytes)
+    }
+
+    /// # Errors
+    /// `unsupported` for a content beyond the limit.
+    fn check(self, size: u64, compressed: usize) -> Result<()> {
+        let Self { bytes, times } = self;
+        if size <= self.at(compressed) {
+            return Ok(());
+        }
+        Err(Error::unsupported(format!(
+            "its content is beyond a limit of encrypted stores: {bytes} bytes, or {times} times its compressed size, which is {compressed} \
+             bytes; it is not damaged; shorten texts that repeat themselves, or keep it without a password"
+        )))
+    }
+}
 
 /// How the texts of a store are kept in its files: as they are, or encrypted.
 #[derive(Debug, Clone, Default)]
@@ -64,6 +93,13 @@ impl Coding {
         Ok(self.encode(&[text])?.map_or(Cow::Borrowed(text.as_bytes()), Cow::Owned))
     }
 
+    /// Whether a file was sealed with this password, for sure. An empty object, which stands for an empty store, says nothing of it.
+    pub(crate) fn sealed(&self, content: &[u8]) -> bool {
+        let Some(cipher) = &self.0 else { return false };
+        let is_envelope = matches!(Envelope::parse(content), Ok(Some(_)));
+        is_envelope && cipher.open(content).map_or_else(|e| e.code() == Code::Unsupported, |_| true)
+    }
+
     /// The text of a file, not yet known to be one.
     ///
     /// # Errors
@@ -76,8 +112,12 @@ impl Coding {
     }
 }
 
-/// Encrypts and decrypts with one password. Neither it nor what was made of it is ever shown, and both are wiped when this is dropped.
-pub(crate) struct Cipher(Key);
+/// Encrypts and decrypts with one password. The password is not kept; the keys made of it are never shown, and wiped when
+/// this is dropped.
+pub(crate) struct Cipher {
+    key: Key,
+    limit: Limit,
+}
 
 #[derive(Clone)]
 enum Key {
@@ -112,13 +152,13 @@ impl Cipher {
                 )));
             }
         };
-        made.map(Self).map_err(|_| Error::invalid("password: no key can be made of it"))
+        made.map(|key| Self { key, limit: LIMIT }).map_err(|_| Error::invalid("password: no key can be made of it"))
     }
 
     /// A file with the text of these pieces in it, laid out as Python does it.
     ///
     /// # Errors
-    /// `io` if the system gives no random number.
+    /// `io` if the system gives no random number, `unsupported` for a text that would not be read again.
     pub(crate) fn seal(&self, text: &[&str]) -> Result<Vec<u8>> {
         // The fastest level: it makes files a third larger than Python's and is five times as fast.
         let mut zlib = ZlibEncoder::new(
@@ -126,10 +166,13 @@ impl Cipher {
             Compression::fast(),
         );
         text.iter().try_for_each(|piece| write_ascii(piece, &mut zlib))?;
+        zlib.try_finish()?;
+        let size = zlib.total_in();
         let mut data = zlib.finish()?;
+        self.limit.check(size, data.len())?;
         let mut nonce = [0; NONCE];
         getrandom::fill(&mut nonce).map_err(|e| Error::io(format!("the system gave no random number: {e}")))?;
-        let tag = match &self.0 {
+        let tag = match &self.key {
             Key::Aes128(key) => encrypt(key, nonce, &mut data),
             Key::Aes192(key) => encrypt(key, nonce, &mut data),
             Key::Aes256(key) => encrypt(key, nonce, &mut data),
@@ -149,10 +192,11 @@ impl Cipher {
     /// The text in a file. An empty object stands for an empty store, as it does for Python.
     ///
     /// # Errors
-    /// `corrupt` for what is no such file, `denied` for one that this password does not open.
+    /// `corrupt` for what is no such file, `denied` with the field `password` for one that this password does not open, `unsupported`
+    /// for one beyond the limit.
     pub(crate) fn open(&self, content: &[u8]) -> Result<Vec<u8>> {
         let Some(Envelope { mut data, tag, nonce }) = Envelope::parse(content)? else { return Ok(b"{}".to_vec()) };
-        let opened = match &self.0 {
+        let opened = match &self.key {
             Key::Aes128(key) => decrypt(key, &nonce, &mut data, &tag),
             Key::Aes192(key) => decrypt(key, &nonce, &mut data, &tag),
             Key::Aes256(key) => decrypt(key, &nonce, &mut data, &tag),
@@ -160,9 +204,10 @@ impl Cipher {
         if !opened {
             return Err(Error::denied(
                 "the password does not open it: it was written with another one, or changed since by someone without the password",
-            ));
+            )
+            .field("password"));
         }
-        decompressed(&data)
+        decompressed(&data, self.limit)
     }
 }
 
@@ -243,18 +288,14 @@ where
     }
 }
 
-fn decompressed(data: &[u8]) -> Result<Vec<u8>> {
-    let limit = (data.len() as u64).saturating_mul(GROWS_BY).max(GROWS_TO);
-    let mut text = Vec::with_capacity(data.len().saturating_mul(8).min(GROWS_TO as usize));
+fn decompressed(data: &[u8], limit: Limit) -> Result<Vec<u8>> {
+    let most = limit.at(data.len());
+    let mut text = Vec::with_capacity(data.len().saturating_mul(8).min(1 << 26));
     ZlibDecoder::new(data)
-        .take(limit + 1)
+        .take(most + 1)
         .read_to_end(&mut text)
         .map_err(|e| Error::corrupt(format!("what is encrypted in it cannot be decompressed: {e}")))?;
-    if text.len() as u64 > limit {
-        let message =
-            format!("what is encrypted in it grows from {} to more than {limit} bytes when it is decompressed", data.len());
-        return Err(Error::corrupt(message));
-    }
+    limit.check(text.len() as u64, data.len())?;
     Ok(text)
 }
 
@@ -283,8 +324,6 @@ fn write_ascii(text: &str, out: &mut impl std::io::Write) -> std::io::Result<()>
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
-
-    use hivemind_abi::model::Code;
 
     use super::*;
 
@@ -367,15 +406,33 @@ mod tests {
     }
 
     #[test]
-    fn a_decompression_bomb_is_bounded() {
-        let mut zlib = ZlibEncoder::new(Vec::new(), Compression::best());
-        let megabyte = vec![b' '; 1 << 20];
-        for _ in 0..80 {
-            zlib.write_all(&megabyte).expect("written");
+    fn what_may_not_be_read_is_not_written_and_what_may_be_written_is_read() {
+        let with = |limit| Cipher { limit, ..cipher(PASSWORD) };
+        let limit = Limit { bytes: 1 << 20, times: 200 };
+        let repeated = |bytes: usize| format!("{{\"1\": \"{}\"}}", "x".repeat(bytes));
+        let error = with(limit).seal(&[&repeated(4 << 20)]).expect_err("too small when it is compressed");
+        assert_eq!(error.code(), Code::Unsupported);
+        assert!(error.message().contains("1048576 bytes, or 200 times") && error.message().contains("not damaged"), "{error}");
+        // Another writer's: with its level 9 it shrinks even more.
+        let bomb = with(LIMIT).seal(&[&repeated(4 << 20)]).expect("below");
+        assert_eq!(with(limit).open(&bomb).expect_err("beyond").code(), Code::Unsupported);
+        assert_eq!(with(LIMIT).open(&bomb).expect("opened").len(), (4 << 20) + 9);
+        for bytes in [0, (1 << 20) - 9] {
+            let sealed = with(limit).seal(&[&repeated(bytes)]).expect("below");
+            assert_eq!(with(limit).open(&sealed).expect("opened").len(), bytes + 9);
         }
+        // What counts is the size as it is written, in ASCII.
+        assert_eq!(with(limit).seal(&[&"\u{fc}".repeat(1 << 18)]).expect_err("six bytes each").code(), Code::Unsupported);
+    }
+
+    #[test]
+    fn a_decompression_bomb_of_another_writer_is_bounded() {
+        let limit = Limit { bytes: 1 << 20, times: 200 };
+        let mut zlib = ZlibEncoder::new(Vec::new(), Compression::best());
+        zlib.write_all(&vec![b' '; 4 << 20]).expect("written");
         let bomb = zlib.finish().expect("a bomb");
-        assert!(bomb.len() < 1 << 20);
-        let error = decompressed(&bomb).expect_err("a bomb");
-        assert!(error.code() == Code::Corrupt && error.message().contains("decompressed"), "{error}");
+        assert!(bomb.len() < 1 << 13);
+        assert_eq!(decompressed(&bomb, limit).expect_err("a bomb").code(), Code::Unsupported);
+        assert_eq!(decompressed(&bomb[..bomb.len() / 2], LIMIT).expect_err("cut").code(), Code::Corrupt);
     }
 }

@@ -16,7 +16,7 @@ use hivemind_abi::model::{Error, Result};
 const SEPARATORS: [(char, &str); 3] = [('\u{85}', "\\u0085"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")];
 
 /// The records of a file, in their order.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Document {
     // As in the file, and with its comments blanked if it has any.
     source: String,
@@ -27,6 +27,13 @@ pub(crate) struct Document {
     entries: Vec<Entry>,
 }
 
+impl std::fmt::Debug for Document {
+    /// Without what is in it, which is secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Document({} records, {} bytes)", self.entries.len(), self.source.len())
+    }
+}
+
 /// A record's name, without quotes, and its value.
 #[derive(Debug, Clone)]
 struct Entry {
@@ -35,7 +42,7 @@ struct Entry {
 }
 
 /// What becomes of a document's records.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Edits {
     /// By position: the new text, or `None` to remove the record.
     pub(crate) changed: HashMap<usize, Option<String>>,

@@ -6,7 +6,7 @@ use hivemind_abi::model::{Collection, Error, Key, Kind, Result, Row, RowView, Va
 use crate::document::without_separators;
 
 /// What stands under a name.
-#[derive(Debug)]
+#[cfg_attr(test, derive(Debug))]
 pub(crate) enum Reading {
     /// A record under its own key.
     Row(Key, Row),

@@ -32,9 +32,12 @@ pub(crate) fn stats(place: &Place, state: &mut State) -> Result<Report> {
             .with("schema_version", Version::read(&file.files.sentinel)?.number())
             .with("records", number(state.tables.get(id)?.len()))
             .with("change_detection", file.means())
-            .with("file_bytes", number(file.document.source().len()));
+            .with("file_bytes", number(file.stored().len()));
     }
-    Ok(report.with("lock", place.lock.display().to_string()).with("acknowledged_write", ACKNOWLEDGED))
+    Ok(report
+        .with("encrypted", place.coding.is_encrypted())
+        .with("lock", place.lock.display().to_string())
+        .with("acknowledged_write", ACKNOWLEDGED))
 }
 
 /// Everything that is wrong with what is stored.

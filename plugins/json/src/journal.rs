@@ -14,14 +14,14 @@ use hivemind_abi::model::{Code, Error, Result};
 use crate::document::{Document, Edits};
 use crate::loaded::unreadable;
 use crate::place::Place;
-use crate::replace::{failed, replace, sync_folder};
+use crate::replace::{failed, replace, resolve, sync_folder};
 use crate::seen::Seen;
 
 const NAME: &str = "hivemind-journal ";
 const MAGIC: &str = "hivemind-journal 1";
 
 /// The changes of a batch to one file.
-#[derive(Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug, PartialEq, Eq))]
 pub(crate) struct Changes {
     /// The file's name inside the store's folder.
     pub(crate) file: String,
@@ -30,7 +30,7 @@ pub(crate) struct Changes {
 }
 
 /// What becomes of a record.
-#[derive(Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug, PartialEq, Eq))]
 pub(crate) struct Change {
     /// Its name, quoted.
     pub(crate) name: String,
@@ -58,7 +58,11 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// `io`, `denied` and `corrupt` for a file it concerns, `too new` for a journal of a later program; the journal stays then.
-pub(crate) fn replay(place: &Place, mut warn: impl FnMut(&str)) -> Result<()> {
+pub(crate) fn replay(place: &Place, warn: impl FnMut(&str)) -> Result<()> {
+    replay_with(place, warn, sync_folder)
+}
+
+fn replay_with(place: &Place, mut warn: impl FnMut(&str), sync: impl Fn(&Path) -> Result<()>) -> Result<()> {
     let path = &place.journal;
     let content = match fs::read(path) {
         Ok(content) => content,
@@ -72,6 +76,17 @@ pub(crate) fn replay(place: &Place, mut warn: impl FnMut(&str)) -> Result<()> {
     let content = match place.coding.decode(content) {
         Ok(content) => content,
         Err(error) if error.code() == Code::Corrupt => return set_aside(path, warn),
+        // It is not the password then, that opens the store.
+        Err(error) if error.code() == Code::Denied && opens(place) => return set_aside(path, warn),
+        Err(error) if error.code() == Code::Denied => {
+            let shown = path.display();
+            let message = format!(
+                "{shown}, which holds the rest of a batch that was cut, cannot be read: {}; set `password` to the one it was written \
+                 with, or move it away to go on without it: a batch over several files may be there in part then",
+                error.message()
+            );
+            return Err(Error::denied(message).with_detail(error.detail().clone()).place(shown.to_string()));
+        }
         Err(error) => return Err(unreadable(path, &error)),
     };
     let Some(journal) = decode(&content) else {
@@ -87,9 +102,14 @@ pub(crate) fn replay(place: &Place, mut warn: impl FnMut(&str)) -> Result<()> {
         };
     };
     for changes in journal {
-        redo(place, &folder.join(&changes.file), &changes.records, &mut warn)?;
+        redo(place, &folder.join(&changes.file), &changes.records, &mut warn, &sync)?;
     }
     remove(path)
+}
+
+/// Whether the primary file opens with the password of these settings.
+fn opens(place: &Place) -> bool {
+    fs::read(&place.primary).is_ok_and(|content| place.coding.sealed(&content))
 }
 
 /// The header of a journal in another version than ours.
@@ -120,8 +140,16 @@ fn set_aside(path: &Path, mut warn: impl FnMut(&str)) -> Result<()> {
     sync_folder(path.parent().unwrap_or(Path::new(".")))
 }
 
-fn redo(place: &Place, path: &Path, records: &[Change], warn: &mut impl FnMut(&str)) -> Result<()> {
-    let document = match Seen::read(path)?.0 {
+fn redo(
+    place: &Place,
+    path: &Path,
+    records: &[Change],
+    warn: &mut impl FnMut(&str),
+    sync: &impl Fn(&Path) -> Result<()>,
+) -> Result<()> {
+    let content = Seen::read(path)?.0;
+    let exists = content.is_some();
+    let document = match content {
         Some(content) => {
             let content = place.coding.decode(content);
             let read = content.and_then(|content| Document::parse(content, || (), |(), _, _| {}));
@@ -154,7 +182,14 @@ fn redo(place: &Place, path: &Path, records: &[Change], warn: &mut impl FnMut(&s
         }
     }
     drop(positions);
-    if edits.is_empty() { Ok(()) } else { replace(path, &place.coding.encoded(document.edited(&edits).source())?) }
+    if !edits.is_empty() {
+        return replace(path, &place.coding.encoded(document.edited(&edits).source())?);
+    }
+    // It says so already: it was renamed before the cut, which need not last yet. Its folder may be another one than the journal's.
+    match resolve(path).map_err(failed("look at", path))?.parent() {
+        Some(folder) if exists => sync(folder),
+        _ => Ok(()),
+    }
 }
 
 /// Whether two texts say the same, however another program laid them out.
@@ -323,6 +358,33 @@ mod tests {
     }
 
     #[test]
+    fn what_was_renamed_before_a_cut_lasts_before_the_journal_goes() {
+        let (folder, other) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let (a, b, place) = (folder.path().join("a.json"), folder.path().join("b.json"), place(folder.path(), ""));
+        let real = other.path().join("real.json");
+        std::os::unix::fs::symlink(&real, &a).expect("a link");
+        fs::write(&real, "{\"1\": {\"x\": \"\\u2028\\ud800\"}}").expect("written");
+        fs::write(&b, "{\"2\": 6}").expect("written");
+        write(&place, &changes()).expect("written");
+        let synced = std::cell::RefCell::new(Vec::new());
+        let sync = |fails: bool| {
+            let synced = &synced;
+            let journal = &place.journal;
+            move |folder: &Path| {
+                assert!(journal.exists());
+                synced.borrow_mut().push(folder.to_owned());
+                if fails { Err(Error::io("planted")) } else { Ok(()) }
+            }
+        };
+        let panics = |warning: &str| panic!("{warning}");
+        assert_eq!(replay_with(&place, panics, sync(true)).expect_err("planted").message(), "planted");
+        assert!(place.journal.exists(), "it is carried out again");
+        replay_with(&place, panics, sync(false)).expect("replayed");
+        assert_eq!(*synced.borrow(), [other.path(), other.path()]);
+        assert!(!place.journal.exists());
+    }
+
+    #[test]
     fn the_journal_of_an_encrypted_store_holds_nothing_in_plain() {
         let folder = tempfile::tempdir().expect("a folder");
         let place = place(folder.path(), "sixteen letters!");
@@ -346,6 +408,31 @@ mod tests {
         replay(&place, |warning| panic!("{warning}")).expect("replayed");
         let text = place.coding.decode(read(&file)).expect("opened");
         assert_eq!(String::from_utf8_lossy(&text), "{\n    \"1\": {\"x\": \"secret after\"}\n}");
+        // One byte of it is damaged: that the password is right, the store itself says, if there is one.
+        let mut damaged = journal.clone();
+        let digit = damaged.windows(10).position(|w| w == b"ciphertext").expect("there") + 20;
+        damaged[digit] = if damaged[digit] == b'0' { b'1' } else { b'0' };
+        for (primary, is_set_aside) in [
+            (None, false),
+            (Some(b"{}".to_vec()), false),
+            (Some(other.coding.encoded("{\"1\": {}}").expect("sealed").into_owned()), false),
+            (Some(place.coding.encoded("{\"1\": {}}").expect("sealed").into_owned()), true),
+        ] {
+            fs::write(&place.journal, &damaged).expect("written");
+            if let Some(content) = primary {
+                fs::write(&place.primary, content).expect("written");
+            }
+            let mut warned = String::new();
+            let replayed = replay(&place, |warning| warned = warning.to_owned());
+            assert_eq!((replayed.is_ok(), place.journal.exists()), (is_set_aside, !is_set_aside), "{replayed:?}");
+            if let Err(error) = replayed {
+                assert_eq!((error.code(), error.detail().field.as_deref()), (Code::Denied, Some("password")));
+                assert!(error.message().contains("s.ejournal") && error.message().contains("move it away"), "{error}");
+            } else {
+                assert!(warned.contains("s.ejournal.damaged"), "{warned}");
+                assert_eq!(read(&folder.path().join("s.ejournal.damaged")), damaged);
+            }
+        }
         fs::write(&place.journal, &journal[..journal.len() / 2]).expect("torn");
         let mut warned = String::new();
         replay(&place, |warning| warned = warning.to_owned()).expect("set aside");

@@ -18,7 +18,6 @@ use crate::place::Files;
 use crate::seen::Seen;
 
 /// A loaded file.
-#[derive(Debug)]
 pub(crate) struct Loaded {
     /// Whose records these are.
     pub(crate) id: CollectionId,
@@ -90,7 +89,7 @@ impl Loaded {
     }
 
     /// What the file held when it was last looked at.
-    fn stored(&self) -> &[u8] {
+    pub(crate) fn stored(&self) -> &[u8] {
         if self.coding.is_encrypted() { &self.stored } else { self.document.source().as_bytes() }
     }
 
@@ -266,17 +265,18 @@ impl Loaded {
 
 /// The error of a file that as a whole cannot be read: what is wrong with it and what to do.
 pub(crate) fn unreadable(path: &Path, error: &Error) -> Error {
-    let advice = if error.code() == Code::Denied {
-        "set `password` to the one it was written with, or put a good copy in its place; until then it is left as it is"
-    } else {
-        "correct it there or put a good copy in its place; until then it is left as it is"
+    let advice = match error.code() {
+        Code::Denied => {
+            "set `password` to the one it was written with, or put a good copy in its place; until then it is left as it is"
+        }
+        Code::Unsupported => "it is left as it is",
+        _ => "correct it there or put a good copy in its place; until then it is left as it is",
     };
     let message = format!("{} cannot be read: {}; {advice}", path.display(), error.message());
-    Error::new(error.code(), false, message).place(path.display().to_string())
+    Error::new(error.code(), false, message).with_detail(error.detail().clone()).place(path.display().to_string())
 }
 
 /// A new content of a file.
-#[derive(Debug)]
 pub(crate) struct New {
     /// Its text.
     pub(crate) text: NewText,
@@ -285,7 +285,6 @@ pub(crate) struct New {
 }
 
 /// A new text of a file.
-#[derive(Debug)]
 pub(crate) enum NewText {
     /// The known one with these edits.
     Edits(Edits),
@@ -294,7 +293,7 @@ pub(crate) enum NewText {
 }
 
 /// What a new content holds.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Found {
     positions: HashMap<Key, usize>,
     // What differs from the table.

@@ -66,6 +66,11 @@ impl Lock {
         &self.path
     }
 
+    /// How long it is waited for.
+    pub(crate) const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     fn streak(&self) -> MutexGuard<'_, Option<Streak>> {
         self.streak.lock().unwrap_or_else(PoisonError::into_inner)
     }

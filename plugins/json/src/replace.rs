@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 
 use hivemind_abi::model::{Error, Result};
+use rustix::io::Errno;
 
 /// A new content that only needs to be given its name. Dropped, it vanishes.
 #[derive(Debug)]
@@ -22,15 +23,28 @@ pub(crate) struct Staged {
 /// Names the file that an operation failed on.
 pub(crate) fn failed(doing: &str, path: &Path) -> impl Fn(io::Error) -> Error {
     move |e| {
-        let next = match e.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space and try again",
-            io::ErrorKind::PermissionDenied => "check the owner and mode of the file and its folder",
-            io::ErrorKind::ReadOnlyFilesystem => "check how its file system is mounted",
-            _ => "check the disk and its file system",
-        };
+        let next = next_step(&e);
         let shown = path.display().to_string();
         let message = format!("cannot {doing} {shown}: {e}; {next}");
         Error::new(Error::from(e).code(), false, message).place(shown)
+    }
+}
+
+/// What to do about an error of the system.
+fn next_step(error: &io::Error) -> &'static str {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::MFILE) => return "raise the limit of open files (ulimit -n, LimitNOFILE=) and start the program again",
+        Some(Errno::NFILE) => {
+            return "raise the system's limit of open files (fs.file-max), or end what holds them, and try again";
+        }
+        Some(Errno::NOMEM) => return "free memory and try again",
+        _ => {}
+    }
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space and try again",
+        io::ErrorKind::PermissionDenied => "check the owner and mode of the file and its folder",
+        io::ErrorKind::ReadOnlyFilesystem => "check how its file system is mounted",
+        _ => "check the disk and its file system",
     }
 }
 
@@ -172,6 +186,23 @@ mod tests {
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).expect("a file").mode() & 0o7777
+    }
+
+    #[test]
+    fn an_error_of_the_system_says_what_to_do_about_it() {
+        for (errno, next) in [
+            (Errno::MFILE, "raise the limit of open files"),
+            (Errno::NFILE, "raise the system's limit of open files"),
+            (Errno::NOMEM, "free memory"),
+            (Errno::NOSPC, "free space"),
+            (Errno::DQUOT, "free space"),
+            (Errno::ACCESS, "check the owner and mode"),
+            (Errno::ROFS, "check how its file system is mounted"),
+            (Errno::IO, "check the disk"),
+        ] {
+            let error = failed("write", Path::new("a.json"))(errno.into());
+            assert!(error.message().contains("cannot write a.json") && error.message().contains(next), "{error}");
+        }
     }
 
     #[test]

@@ -21,7 +21,6 @@ use crate::sentinel;
 use hivemind_abi::model::history::History;
 
 /// What a handle knows.
-#[derive(Debug)]
 pub(crate) struct State {
     /// The records.
     pub(crate) tables: Tables,
@@ -148,30 +147,31 @@ impl State {
         Ok(true)
     }
 
-    /// Puts a written file in place and takes it over; returns the one that was replaced, if it was open.
+    /// Puts a written file in place and takes it over; returns the one that was replaced, if it was open. `renamed` is called as soon
+    /// as it is in place: whatever goes wrong from then on, it was done.
     ///
     /// # Errors
     /// `io` and `denied`: then nothing happened.
-    pub(crate) fn switch(&mut self, written: Written) -> Result<Option<File>> {
+    pub(crate) fn switch(&mut self, written: Written, renamed: impl FnOnce()) -> Result<Option<File>> {
         let Written { id, staged, new, rows, removed, added, .. } = written;
         let table = self.tables.get_mut(id)?;
         let file = self.files.get_mut(&id);
         if let (Some(file), Some(new)) = (file, staged.file()) {
             file.expect(new);
         }
-        let renamed = staged.commit()?;
+        let current = staged.commit()?;
+        renamed();
         let keys: Vec<_> = rows.iter().map(|(key, _)| (id, key.clone())).collect();
         for (key, row) in rows {
             table.replace(&key, row.map(Record::Row));
         }
-        let old = self.files.get_mut(&id).and_then(|file| file.adopt(new, renamed, &removed, added));
+        let old = self.files.get_mut(&id).and_then(|file| file.adopt(new, current, &removed, added));
         self.history.record(keys);
         Ok(old)
     }
 }
 
 /// What came of trying batches.
-#[derive(Debug)]
 pub(crate) struct Plan {
     /// One for each batch.
     pub(crate) results: Vec<Result<Vec<Outcome>>>,
@@ -180,7 +180,6 @@ pub(crate) struct Plan {
 }
 
 /// What a batch changes in one file.
-#[derive(Debug)]
 pub(crate) struct Part {
     id: CollectionId,
     collection: Arc<Collection>,
@@ -191,7 +190,6 @@ pub(crate) struct Part {
     touched: Vec<Touched>,
 }
 
-#[derive(Debug)]
 struct Touched {
     key: Key,
     at: Option<usize>,
@@ -200,7 +198,6 @@ struct Touched {
 }
 
 /// A part whose new file is written and synced, and only needs its name.
-#[derive(Debug)]
 pub(crate) struct Written {
     id: CollectionId,
     generation: u64,
@@ -268,7 +265,9 @@ impl Part {
             NewText::Edits(edits) => self.document.pieces(edits).unwrap_or_default(),
             NewText::Whole(document) => vec![document.source()],
         };
-        let stored = self.coding.encode(&pieces)?;
+        let shown = self.path.display();
+        let refused = |e: Error| e.context(format!("{shown} cannot be written")).place(shown.to_string());
+        let stored = self.coding.encode(&pieces).map_err(refused)?;
         let staged = match &stored {
             None => replace::stage(&self.path, &pieces)?,
             Some(content) => replace::stage(&self.path, &[content])?,

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use common::{Folder, client, clients, cx, name, notes, put, rename};
 use hivemind_abi::Host;
-use hivemind_abi::model::{Backend, Capability, Code, Collection, Key, Mutation, Query, Row, Task};
+use hivemind_abi::model::{Backend, Capability, Code, Collection, Key, Mutation, Query, Row, Task, Value};
 use hivemind_json_plugin::backend::{JsonStore, open};
 
 const PASSWORD: &str = "sixteen letters!";
@@ -50,12 +50,18 @@ fn a_store_with_a_password_is_encrypted_and_says_so() {
     }
     assert!(store.capabilities().has(Capability::Encryption));
     assert!(!folder.handle().capabilities().has(Capability::Encryption));
+    let length = fs::metadata(folder.file("clients.ejson")).expect("there").len();
+    let report = store.stats(&cx()).expect("facts");
+    assert_eq!(report.get("encrypted"), Some(&Value::Bool(true)), "{report:?}");
+    assert_eq!(report.get("file_bytes"), Some(&Value::Int(i64::try_from(length).expect("small"))), "{report:?}");
+    assert_eq!(folder.handle().stats(&cx()).expect("facts").get("encrypted"), Some(&Value::Bool(false)));
     let again = with_password(&folder, PASSWORD);
     let ids = again.prepare(&cx(), &[clients(), notes()]).expect("prepared");
     assert_eq!(name(&again, ids[0], 1).as_deref(), Some("kitchen-name"));
     assert_eq!(again.get(&cx(), ids[1], Key::from("1").as_ref()), Ok(Some(note("body-of-a-note"))));
     let shown = format!("{again:?}");
-    assert!(!shown.contains(PASSWORD), "{shown}");
+    assert!(shown.contains("clients.ejson") && !shown.contains(PASSWORD), "{shown}");
+    assert!(!shown.contains("kitchen-name") && !shown.contains("body-of-a-note"), "{shown}");
 }
 
 #[test]
