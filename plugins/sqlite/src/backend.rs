@@ -13,14 +13,16 @@ use hivemind_abi::model::{
 use rusqlite::Connection;
 
 use crate::config::{Config, Location};
-use crate::connection::{Lease, Opener, Pool, Use, Watched, check_version, closed};
+use crate::connection::{Opener, Watched, check_version};
 use crate::file::{DatabaseFile, Stored};
 use crate::group::Group;
 use crate::history::History;
 use crate::key::Cipher;
 use crate::migrate::{self, Migration};
 use crate::opened::Opened;
+use crate::pool::{Lease, Pool, Use, closed};
 use crate::statements::Table;
+use crate::store::Store;
 use crate::transaction::{self, Writing};
 use crate::{find, maintain, schema};
 
@@ -39,18 +41,6 @@ pub struct Sqlite {
     preparing: Mutex<()>,
     group: Group,
     closed: AtomicBool,
-}
-
-/// The connections, opened by the first `prepare`: before it the stored versions are not known to be ours.
-///
-/// The order is the one in which they are dropped: the writer after those that only read, because the last connection moves the
-/// write-ahead log into the file and removes it, which a reading one cannot.
-struct Store {
-    /// `None` in memory, where the writer is the only connection.
-    readers: Option<Pool>,
-    history: History,
-    writer: Pool,
-    opened: Opened,
 }
 
 struct Prepared {
@@ -415,17 +405,6 @@ impl Backend for Sqlite {
         store.writer.close(Duration::ZERO);
         store.opened.leave();
         Ok(())
-    }
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        // A log that stayed behind would be carried out in the file that is at the path now.
-        if self.opened.is_moved()
-            && let Ok(writer) = self.writer.take(&Context::unbounded(), Duration::ZERO, Use::Brief, || Err(closed()))
-        {
-            let _ = self.opened.check(&writer);
-        }
     }
 }
 

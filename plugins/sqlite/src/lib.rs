@@ -22,8 +22,10 @@ mod key;
 mod maintain;
 mod migrate;
 mod opened;
+mod pool;
 mod schema;
 mod statements;
+mod store;
 mod transaction;
 mod wal_index;
 
