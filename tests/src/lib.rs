@@ -10,6 +10,7 @@ pub mod python;
 pub mod specimen;
 pub mod subject;
 pub mod together;
+pub mod waiting;
 
 use std::path::{Path, PathBuf};
 

@@ -2,11 +2,14 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::root;
+use crate::waiting::HANGS;
 
 /// The virtual environment that `cargo xtask test` sets up.
 ///
@@ -23,7 +26,9 @@ pub fn venv() -> PathBuf {
 pub struct Peer {
     child: Child,
     input: ChildStdin,
-    output: BufReader<ChildStdout>,
+    lines: Receiver<String>,
+    /// How long the last request may take.
+    patience: Duration,
 }
 
 /// Settings of every process of a test: its own home, data, config and temp folders.
@@ -66,7 +71,10 @@ impl Peer {
         let mut child = command.spawn().expect("the peer starts");
         let input = child.stdin.take().expect("a pipe");
         let output = BufReader::new(child.stdout.take().expect("a pipe"));
-        Self { child, input, output }
+        let (sender, lines) = channel();
+        // It ends with the peer, or with the first line that nobody waits for any more.
+        std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Self { child, input, lines, patience: HANGS }
     }
 
     /// Asks and gives the answer, or the error's text.
@@ -81,11 +89,13 @@ impl Peer {
         self.answer()
     }
 
-    /// Asks without waiting; [`Peer::answer`] is to be called before anything else is asked.
+    /// Asks without waiting; [`Peer::answer`] is to be called before anything else is asked. A request that takes its time says how
+    /// long in `ms`.
     ///
     /// # Panics
     /// If the peer died.
     pub fn tell(&mut self, request: &Value) {
+        self.patience = HANGS + Duration::from_millis(request["ms"].as_u64().unwrap_or(0));
         writeln!(self.input, "{request}").expect("the peer lives");
     }
 
@@ -95,10 +105,13 @@ impl Peer {
     /// What the peer said.
     ///
     /// # Panics
-    /// If the peer died.
+    /// If the peer died, or hangs.
     pub fn answer(&mut self) -> Result<Value, String> {
-        let mut line = String::new();
-        self.output.read_line(&mut line).expect("the peer answers");
+        let line = match self.lines.recv_timeout(self.patience) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => panic!("the peer has not answered after {:?}", self.patience),
+            Err(RecvTimeoutError::Disconnected) => panic!("the peer has ended: {:?}", self.child.wait()),
+        };
         let mut answer: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: the peer answered {line:?}"));
         match answer.get("error") {
             Some(error) => Err(error.to_string()),

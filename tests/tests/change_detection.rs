@@ -2,7 +2,7 @@
 //! whatever else they do to the file. The reader is the typed store over the loaded library.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use hivemind_model::{Backend, Change, Changes, CollectionId, Context, Key, KeyRe
 use hivemind_store::clients::{NewClient, collection};
 use hivemind_store::{Clients, Options, Storage};
 use hivemind_tests::python::{Peer, isolate, venv};
+use hivemind_tests::waiting::{KillOnDrop, wait_until};
 use hivemind_tests::{build, loader};
 use serde_json::{Map, json};
 
@@ -65,8 +66,8 @@ impl Scene {
     }
 
     /// Another process of ours, through the library.
-    fn peer(&self) -> (Child, Remote, CollectionId) {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_backend-peer"))
+    fn peer(&self) -> (KillOnDrop, Remote, CollectionId) {
+        let child = Command::new(env!("CARGO_BIN_EXE_backend-peer"))
             .arg(build::shipped_plugins())
             .arg(MODULE)
             .arg(serde_json::Value::Object(settings(self.home.path())).to_string())
@@ -74,10 +75,12 @@ impl Scene {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the peer starts");
+        let mut process = KillOnDrop(child);
+        let child = &mut process.0;
         let (from, to) = (child.stdout.take().expect("a pipe"), child.stdin.take().expect("a pipe"));
         let remote = Remote::new(from, to).expect("the peer answers");
         let id = remote.prepare(&CX, &[collection()]).expect("prepared")[0];
-        (child, remote, id)
+        (process, remote, id)
     }
 }
 
@@ -136,7 +139,7 @@ fn what_python_wrote_is_what_the_next_lookup_says_whatever_it_does_to_the_file()
 #[test]
 fn what_another_process_of_ours_wrote_is_what_the_next_lookup_says_and_own_changes_have_keys() {
     let scene = Scene::new();
-    let (mut child, other, id) = scene.peer();
+    let (_process, other, id) = scene.peer();
     for round in 1..=rounds() {
         other.apply(&CX, &[set(id, seconds(round))]).expect("the other writes");
         assert_eq!(scene.cached(), seconds(round), "round {round}");
@@ -153,25 +156,23 @@ fn what_another_process_of_ours_wrote_is_what_the_next_lookup_says_and_own_chang
         assert_eq!(scene.since(now), (now, Changes::Nothing), "round {round}");
         assert_eq!(scene.cached(), seconds(round) + 0.5, "round {round}, after our own write");
     }
-    let _ = child.kill();
-    let _ = child.wait();
 }
 
 /// Writes without end, from one process after the other, each killed at some moment; `start` starts one.
-fn killed_while_writing(scene: &Scene, kills: u64, start: &dyn Fn() -> Child) {
+fn killed_while_writing<W>(scene: &Scene, kills: u64, start: impl Fn() -> (KillOnDrop, W)) {
     let mut seen = 0.0_f64;
     for kill in 0..kills {
-        let mut child = start();
-        // Until it writes.
         let first = scene.stored();
-        while scene.stored() == first && child.try_wait().expect("a child").is_none() {
-            std::thread::yield_now();
-        }
+        let (mut process, rest) = start();
+        wait_until("another process writes", || {
+            assert_eq!(process.0.try_wait().expect("a child"), None, "it ended by itself");
+            scene.stored() != first
+        });
         std::thread::sleep(Duration::from_micros(kill * 997 % 5000));
         let before = scene.stored();
         assert!(scene.cached() >= before, "kill {kill}");
-        child.kill().expect("killed");
-        child.wait().expect("gone");
+        drop(process);
+        drop(rest);
         // Nobody writes now: the cache must say what is stored, also right after SQLite repaired what the dead one left.
         let cached = scene.cached();
         assert_eq!((cached, scene.cached()), (scene.stored(), cached), "kill {kill}");
@@ -187,37 +188,35 @@ fn after_a_kill_of_python_the_cache_says_what_is_stored() {
     const SCRIPT: &str = "import sqlite3, sys\ndb = sqlite3.connect(sys.argv[1], timeout=10)\nwhile True:\n    with db:\n        \
         db.execute('UPDATE clients SET last_seen = last_seen + 1')\n";
     let scene = Scene::new();
-    killed_while_writing(&scene, 40, &|| {
+    killed_while_writing(&scene, 40, || {
         let mut command = Command::new(venv().join("bin/python"));
         command.args(["-c", SCRIPT]).arg(scene.file()).stdin(Stdio::null());
         isolate(&mut command, scene.home.path());
-        command.spawn().expect("python starts")
+        (KillOnDrop(command.spawn().expect("python starts")), ())
     });
+}
+
+/// A thread that ends when the process does to which it talks, and is waited for when this goes.
+struct Joined(Option<std::thread::JoinHandle<()>>);
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        let joined = self.0.take().map_or(Ok(()), std::thread::JoinHandle::join);
+        assert!(joined.is_ok() || std::thread::panicking());
+    }
 }
 
 #[test]
 fn after_a_kill_of_ours_the_cache_says_what_is_stored() {
     let scene = Scene::new();
-    for kill in 0..20_u64 {
-        let (mut child, other, id) = scene.peer();
-        let first = scene.stored();
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let mut next = first;
-                // It ends with the process.
-                while other.apply(&CX, &[set(id, next + 1.0)]).is_ok() {
-                    next += 1.0;
-                }
-            });
-            while scene.stored() < first + 3.0 {
-                std::thread::yield_now();
+    killed_while_writing(&scene, 20, || {
+        let (process, other, id) = scene.peer();
+        let mut next = scene.stored() + 1.0;
+        let writes = std::thread::spawn(move || {
+            while other.apply(&CX, &[set(id, next)]).is_ok() {
+                next += 1.0;
             }
-            std::thread::sleep(Duration::from_micros(kill * 997 % 5000));
-            let before = scene.stored();
-            assert!(scene.cached() >= before, "kill {kill}");
-            child.kill().expect("killed");
-            child.wait().expect("gone");
         });
-        assert_eq!(scene.cached(), scene.stored(), "kill {kill}");
-    }
+        (process, Joined(Some(writes)))
+    });
 }

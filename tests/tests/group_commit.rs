@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use hivemind_model::{Change, Context, Key, KeyRef, Mutation};
 use hivemind_store::clients::collection;
 use hivemind_tests::python::Peer;
+use hivemind_tests::waiting::StopOnDrop;
 use hivemind_tests::{build, loader};
 use serde_json::json;
 
@@ -44,11 +45,12 @@ fn the_python_node_gets_its_turn_and_nothing_of_either_is_lost() {
                 })
             })
             .collect();
+        let stops = StopOnDrop(&stop);
         // Its row is one that ours leave alone: it writes whole rows.
         let wrote: Result<Vec<_>, String> = (0..15)
             .map(|n| peer.try_ask(&json!({"op": "set_field", "id": 9, "fields": {"name": format!("round {n}")}})))
             .collect();
-        stop.store(true, Ordering::Relaxed);
+        drop(stops);
         wrote.expect("it got the lock each time");
         writers.into_iter().map(|w| w.join().expect("no panic")).collect()
     });

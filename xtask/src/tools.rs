@@ -41,8 +41,11 @@ pub(crate) fn ensure() -> Outcome {
     }
 }
 
-/// Debian's programs that the tests of faults break things with.
+/// Debian's programs that the tests of faults break things with. Other systems have neither, nor those tests.
 pub(crate) fn for_faults() -> Outcome {
+    if !cfg!(target_os = "linux") {
+        return Ok(());
+    }
     let is_missing = |program: &&str| !succeeds(Command::new(program).arg("--version"));
     let missing: Vec<&str> = ["strace", "faketime"].into_iter().filter(is_missing).collect();
     if missing.is_empty() { Ok(()) } else { install(&missing, &format!("{}, for the tests of faults", missing.join(", "))) }

@@ -3,11 +3,12 @@
 mod common;
 
 use std::fs::{self, File};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
-use common::{Folder, client, clients, count, cx, name, put, rename, with};
+use common::{Folder, Mounted, client, clients, count, cx, name, put, rename, with};
 use hivemind_abi::Host;
 use hivemind_abi::model::{
     Applied, Backend, Change, Code, CollectionId, Context, Error, Key, Mutation, Outcome, Result, Token, Value,
@@ -20,6 +21,8 @@ struct Held {
     store: JsonStore,
     id: CollectionId,
     lock: File,
+    // A store that was closed does not tell it any more.
+    lock_file: PathBuf,
 }
 
 impl Held {
@@ -29,9 +32,10 @@ impl Held {
         let id = store.prepare(&cx(), &[clients()]).expect("prepared")[0];
         put(&store, id, with(&client(1, "a", "x"), &[("last_seen", 0.0.into())]));
         let Some(Value::Text(lock)) = store.stats(&cx()).expect("facts").get("lock").cloned() else { panic!("the lock's path") };
-        let lock = File::open(lock).expect("the lock file");
+        let lock_file = PathBuf::from(lock);
+        let lock = File::open(&lock_file).expect("the lock file");
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("held");
-        Self { folder, store, id, lock }
+        Self { folder, store, id, lock, lock_file }
     }
 
     fn let_go(&self) {
@@ -62,7 +66,7 @@ impl Held {
         })
     }
 
-    fn file(&self) -> std::path::PathBuf {
+    fn file(&self) -> PathBuf {
         let Some(Value::Text(path)) = self.store.stats(&cx()).expect("facts").get("location").cloned() else { panic!("a path") };
         path.into()
     }
@@ -71,9 +75,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.let_go();
-        if let Ok(Some(Value::Text(lock))) = self.store.stats(&cx()).map(|facts| facts.get("lock").cloned()) {
-            let _ = fs::remove_file(lock);
-        }
+        let _ = fs::remove_file(&self.lock_file);
         assert!(self.folder.path().exists());
     }
 }
@@ -141,20 +143,11 @@ fn a_full_disk_fails_what_does_not_fit_and_nothing_else() {
     let held = Held::new("full");
     let id = held.id;
     let mount = tempfile::tempdir().expect("a folder");
-    let run = |program: &str, arguments: &[&str]| {
-        std::process::Command::new(program).args(arguments).arg(mount.path()).status().is_ok_and(|status| status.success())
-    };
-    if !run("mount", &["-t", "tmpfs", "-o", "size=256k", "tmpfs"]) {
+    let Some(_mounted) = Mounted::new(&["-t", "tmpfs", "-o", "size=256k", "tmpfs"], mount.path()) else {
+        assert!(std::env::var_os("HIVEMIND_REQUIRE_MOUNT").is_none(), "a tmpfs cannot be mounted here, but it is required");
         eprintln!("skipped: mounting needs root");
         return;
-    }
-    struct Mounted<F: Fn() -> bool>(F);
-    impl<F: Fn() -> bool> Drop for Mounted<F> {
-        fn drop(&mut self) {
-            assert!((self.0)() || thread::panicking());
-        }
-    }
-    let _mounted = Mounted(|| run("umount", &["--lazy"]));
+    };
     let file = held.file();
     let real = mount.path().join("real.json");
     fs::copy(&file, &real).expect("copied");

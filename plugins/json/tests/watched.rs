@@ -9,9 +9,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use common::{Folder, client, cx, name, put, warm};
-use hivemind_abi::model::{Backend, Changes, Key, Value};
-use hivemind_json_plugin::backend::JsonStore;
+use common::{Folder, Mounted, assert_watched, client, cx, means, name, put, warm};
+use hivemind_abi::model::{Backend, Changes, Key};
 
 /// Another process that changes files: a shell that answers each command when it is done.
 struct Shell {
@@ -47,21 +46,15 @@ fn file_with(name: &str) -> String {
     format!(r#"{{"1": {{"client_id": 1, "api_key": "key", "name": "{name}"}}}}"#)
 }
 
-fn means(store: &JsonStore) -> String {
-    match store.stats(&cx()).expect("facts").get("change_detection") {
-        Some(Value::Text(means)) => means.clone(),
-        other => panic!("{other:?}"),
-    }
-}
-
 /// Renamed over, moved there, written in place with the same and other sizes, with the times set back, through another link.
 #[test]
 fn every_change_of_another_process_is_seen_by_the_next_call() {
     const ROUNDS: usize = 400;
-    let folder = Folder::new();
+    let folder = Folder::watchable();
     folder.write("clients.json", &file_with("start"));
     let (store, id) = folder.open();
     warm(&store, id);
+    assert_watched(&store);
     let elsewhere = folder.data_dir().join("elsewhere.json");
     let mut shell = Shell::new(&folder.path());
     let mut token = store.changes_since(&cx(), id, Default::default()).expect("a token").0;
@@ -90,7 +83,7 @@ fn every_change_of_another_process_is_seen_by_the_next_call() {
 
 #[test]
 fn the_way_to_the_file_may_change() {
-    let folder = Folder::new();
+    let folder = Folder::watchable();
     let real = |n: u32| folder.data_dir().join(format!("real-{n}"));
     for n in 0..2 {
         fs::create_dir_all(real(n).join("deep")).expect("a folder");
@@ -102,6 +95,7 @@ fn the_way_to_the_file_may_change() {
     std::os::unix::fs::symlink(way.join("deep/file.json"), folder.file("clients.json")).expect("a link");
     let (store, id) = folder.open();
     warm(&store, id);
+    assert_watched(&store);
     let mut shell = Shell::new(folder.data_dir());
     let reads = |expected: &str| assert_eq!(name(&store, id, 1).as_deref(), Some(expected));
     for round in 0..20 {
@@ -133,10 +127,11 @@ fn the_way_to_the_file_may_change() {
 #[test]
 fn nothing_is_missed_while_events_flood_and_many_threads_read() {
     const ROUNDS: u64 = 300;
-    let folder = Folder::new();
+    let folder = Folder::watchable();
     folder.write("clients.json", &file_with("0"));
     let (store, id) = folder.open();
     warm(&store, id);
+    assert_watched(&store);
     let (written, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -177,10 +172,11 @@ fn nothing_is_missed_while_events_flood_and_many_threads_read() {
 
 #[test]
 fn an_overflowing_queue_counts_as_a_change() {
-    let folder = Folder::new();
+    let folder = Folder::watchable();
     folder.write("clients.json", &file_with("old"));
     let (store, id) = folder.open();
     warm(&store, id);
+    assert_watched(&store);
     let limit: usize =
         fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").ok().and_then(|n| n.trim().parse().ok()).unwrap_or(16_384);
     for n in 0..=limit {
@@ -198,17 +194,15 @@ fn an_overflowing_queue_counts_as_a_change() {
 #[test]
 fn without_a_watch_the_answers_are_the_same() {
     let folder = Folder::new();
-    let mount = |arguments: &[&str], at: &Path| {
-        Command::new("mount").args(arguments).arg(at).status().is_ok_and(|status| status.success())
-    };
     let dirs = ["lower", "upper", "work", "merged"].map(|dir| folder.data_dir().join(dir));
     dirs.iter().for_each(|dir| fs::create_dir(dir).expect("a folder"));
     let [lower, upper, work, merged] = &dirs;
     let options = format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());
-    if !mount(&["-t", "overlay", "overlay", "-o", &options], merged) {
+    let Some(_mounted) = Mounted::new(&["-t", "overlay", "overlay", "-o", &options], merged) else {
+        assert!(std::env::var_os("HIVEMIND_REQUIRE_MOUNT").is_none(), "an overlay cannot be mounted here, but it is required");
         eprintln!("skipped: mounting needs root");
         return;
-    }
+    };
     let settings = format!(r#"{{"subfolder": "{}"}}"#, merged.display());
     let store =
         hivemind_json_plugin::backend::open(&settings, hivemind_abi::Host::detached(folder.data_dir())).expect("a handle");
@@ -226,6 +220,4 @@ fn without_a_watch_the_answers_are_the_same() {
         });
         assert_eq!(name(&store, id, 1), Some(format!("{round:02}")));
     }
-    drop((store, shell));
-    assert!(Command::new("umount").arg("--lazy").arg(merged).status().is_ok_and(|status| status.success()));
 }

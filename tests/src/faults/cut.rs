@@ -1,20 +1,23 @@
 //! One worker, from its start to its end: what it said, and how far it was.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::model::Records;
 use super::op::{Line, Op};
 use super::strace::{self, Fault};
 use super::worker::Assignment;
 use crate::python;
+use crate::waiting::{HANGS, kill_group};
 
-/// Longer than anything takes that does not hang.
-const HANGS: Duration = Duration::from_secs(120);
 /// A system call that was not reached within this time is not waited for.
 const NOT_REACHED: Duration = Duration::from_millis(300);
 
@@ -94,7 +97,7 @@ pub fn run(program: &Path, home: &Path, assignment: &Assignment, moment: &Moment
     };
     let errors = home.join("worker.stderr");
     let file = std::fs::File::create(&errors).map_err(|e| e.to_string())?;
-    command.arg(argument).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(file);
+    command.arg(argument).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(file).process_group(0);
     python::isolate(&mut command, home);
     let start = Instant::now();
     let mut child = command.spawn().map_err(|e| format!("{}: {e}", program.display()))?;
@@ -151,11 +154,14 @@ fn listen(run: &mut Run, child: &mut Child, lines: &Receiver<Line>, moment: &Mom
             Err(RecvTimeoutError::Timeout) => {
                 let hangs = start.elapsed() >= HANGS;
                 if let (Moment::At(..), Some(pid)) = (moment, pid) {
-                    // The worker, not strace: that one ends with it.
-                    let killed = Command::new("kill").args(["-KILL", &pid.to_string()]).stderr(Stdio::null()).status();
-                    killed.map_err(|e| format!("kill: {e}"))?;
+                    // The worker, not strace: that one ends with it. It may just have ended by itself.
+                    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or("no process number")?;
+                    match kill_process(pid, Signal::KILL) {
+                        Ok(()) | Err(Errno::SRCH) => {}
+                        Err(error) => return Err(format!("kill: {error}")),
+                    }
                 } else {
-                    child.kill().map_err(|e| format!("kill: {e}"))?;
+                    kill_group(child);
                 }
                 return if hangs { Err(format!("a worker hung for {HANGS:?} ({moment:?})")) } else { Ok(true) };
             }

@@ -1,8 +1,9 @@
 //! A handle in another process, with or without something wrong around it, and what a store holds as handles see it.
 
 use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
 
 use hivemind_conformance::pipe::Remote;
@@ -11,13 +12,14 @@ use hivemind_model::{Backend, Collection, CollectionId, Context, Query, Result, 
 
 use super::op::notes;
 use super::site::Site;
+use crate::waiting::EndOnDrop;
 use crate::{build, loader, python};
 
-/// A process that has the store open. It ends with this.
+/// A process that has the store open. It ends with this: its input is closed, and it is waited for.
 pub struct Process {
-    child: Child,
-    /// Its handle.
+    /// Its handle. It goes first, and with it the process's input.
     pub handle: Remote,
+    _process: EndOnDrop,
 }
 
 impl Process {
@@ -34,27 +36,14 @@ impl Process {
             .arg(serde_json::Value::Object(settings(site)).to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null());
+            .stderr(Stdio::null())
+            .process_group(0);
         python::isolate(&mut command, site.home());
-        let mut child = command.spawn()?;
-        let (Some(from), Some(to)) = (child.stdout.take(), child.stdin.take()) else {
+        let mut process = EndOnDrop(command.spawn()?);
+        let (Some(from), Some(to)) = (process.0.stdout.take(), process.0.stdin.take()) else {
             return Err(hivemind_model::Error::io("no pipes"));
         };
-        match Remote::new(from, to) {
-            Ok(handle) => Ok(Self { child, handle }),
-            Err(error) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                Err(error)
-            }
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        Ok(Self { handle: Remote::new(from, to)?, _process: process })
     }
 }
 
@@ -69,6 +58,9 @@ fn settings(site: &dyn Site) -> serde_json::Map<String, serde_json::Value> {
 }
 
 /// Opens the store in this process, by the real loader.
+///
+/// Not beside a [`Process`] that writes: a JSON store's lock lies in the temporary folder of the process that has it open, and this
+/// process's is another one, so that the two would not exclude each other.
 ///
 /// # Errors
 /// The backend's.

@@ -16,7 +16,7 @@ use hivemind_store::{Clients, Options, Storage};
 use hivemind_tests::faults::process::{Process, content, open, prepare};
 use hivemind_tests::faults::site::{Age, Backend as _, Files, Site};
 
-use super::{increment, note, peer};
+use super::{increment, note, peer, start};
 
 /// Longer than anything takes that does not wait for a moved clock.
 const HANGS: Duration = Duration::from_secs(120);
@@ -58,7 +58,8 @@ impl Clock {
     }
 }
 
-fn start(backend: Files) -> (Box<dyn Site>, Clock, Process) {
+/// A store and a process whose clock the test sets.
+fn faked(backend: Files) -> (Box<dyn Site>, Clock, Process) {
     let site = backend.fresh(Age::New).expect("a store");
     let clock = Clock(site.home().join("clock"));
     clock.set("+0");
@@ -81,18 +82,19 @@ fn the_clock_really_jumps() {
 #[test]
 fn a_process_whose_clock_jumps_reads_and_writes_on() {
     for backend in Files::SHIPPED {
-        let (site, clock, process) = start(backend);
+        let (site, clock, process) = faked(backend);
         let ids = prepare(&process.handle).expect("prepared");
-        let other = open(&*site).expect("opened");
-        prepare(&*other).expect("prepared");
+        let second = start(&*site);
+        let other = &second.handle;
+        prepare(other).expect("prepared");
         let cx = Context::within(HANGS);
         for (n, jump) in JUMPS.iter().enumerate() {
             clock.set(jump);
             let slug = format!("n{n}");
             process.handle.apply(&cx, &[note(ids, &slug, 10)]).unwrap_or_else(|e| panic!("{jump}: {e}"));
-            assert!(content(&*other, ids).expect("read").0.contains_key(&(ids[1].0, format!("{slug:?}"))), "{jump}: not seen");
+            assert!(content(other, ids).expect("read").0.contains_key(&(ids[1].0, format!("{slug:?}"))), "{jump}: not seen");
             other.apply(&cx, &[increment(ids, &slug)]).expect("applied");
-            let (ours, others) = (content(&process.handle, ids).expect("read"), content(&*other, ids).expect("read"));
+            let (ours, others) = (content(&process.handle, ids).expect("read"), content(other, ids).expect("read"));
             assert!(ours == others, "{jump}: the change of the other process is not seen");
         }
     }
@@ -127,7 +129,7 @@ impl Holder {
 #[test]
 fn a_deadline_comes_whatever_the_clock_says() {
     for backend in Files::SHIPPED {
-        let (site, clock, process) = start(backend);
+        let (site, clock, process) = faked(backend);
         let ids = prepare(&process.handle).expect("prepared");
         process.handle.apply(&Context::within(HANGS), &[note(ids, "a", 10)]).expect("applied");
         for jump in JUMPS {
@@ -157,7 +159,8 @@ fn a_caching_reader_sees_every_change_whatever_time_the_files_have() {
     let times = [now, now - 4000 * day, now + 4000 * day, now + 4000 * day, SystemTime::UNIX_EPOCH, now - day];
     for backend in Files::SHIPPED {
         let site = backend.fresh(Age::New).expect("a store");
-        let process = Process::start(&*site, peer(), |program| Command::new(program)).expect("opened");
+        let process = start(&*site);
+        // In this process, and it only reads: the two need no lock of each other's.
         let reader = Storage::new(open(&*site).expect("opened"), Options::default());
         let reader = pollster::block_on(Clients::open(&reader)).expect("clients");
         let writer = Storage::new(std::sync::Arc::new(Shared(process)), Options::default());

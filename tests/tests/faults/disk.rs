@@ -1,17 +1,21 @@
 //! A real file system that is really full, and one that is read-only: a small tmpfs, mounted where nobody else sees it.
 //!
 //! Mounting needs rights. The tests run themselves again in a mount namespace of their own, as root or as one in a user namespace.
-//! Where neither is allowed they say so on standard error, past the test harness; each_call.rs still makes the same faults.
+//! Where neither is allowed they say so on standard error, past the test harness, and fail if `HIVEMIND_REQUIRE_MOUNT` is set, as
+//! `cargo xtask ci` does; each_call.rs still makes the same faults.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use hivemind_model::{Code, Context};
-use hivemind_tests::faults::process::{Process, content, open, prepare, problems};
+use hivemind_model::{Backend, Code, Context};
+use hivemind_tests::faults::process::{content, open, prepare, problems};
 use hivemind_tests::faults::site::{Age, Backend as _, Files, Site};
 
-use super::{assert_helpful, client, increment, note, peer};
+use super::{assert_helpful, client, increment, note, start};
+
+/// Set for a test that runs in a mount namespace of its own.
+const INSIDE: &str = "HIVEMIND_TEST_NAMESPACE";
 
 /// Runs an ignored test of this file where it may mount.
 fn in_namespace(test: &str) {
@@ -23,6 +27,8 @@ fn in_namespace(test: &str) {
         Command::new("unshare").args(**way).args(["sh", "-c", mount]).output().is_ok_and(|o| o.status.success())
     };
     let Some(way) = ways.iter().find(may) else {
+        let required = std::env::var_os("HIVEMIND_REQUIRE_MOUNT").is_some();
+        assert!(!required, "neither root nor a user namespace may mount a tmpfs here (util-linux's unshare), but it is required");
         let mut stderr = std::io::stderr();
         let _ = writeln!(
             stderr,
@@ -31,8 +37,9 @@ fn in_namespace(test: &str) {
         return;
     };
     let own = std::env::current_exe().expect("this test's path");
-    let output = Command::new("unshare").args(*way).arg(own).args(["--exact", test, "--ignored", "--nocapture"]).output();
-    let output = output.expect("unshare runs");
+    let mut command = Command::new("unshare");
+    command.args(*way).arg(own).args(["--exact", test, "--ignored", "--nocapture"]).env(INSIDE, "1");
+    let output = command.output().expect("unshare runs");
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
@@ -42,13 +49,32 @@ fn run(program: &str, arguments: &[&str], path: &Path) {
     assert!(status.success(), "{program} {arguments:?} {}", path.display());
 }
 
+/// Whether this is run by [`in_namespace`]. `--include-ignored` runs these tests too, where a mount would be everybody's.
+fn is_inside() -> bool {
+    let inside = std::env::var_os(INSIDE).is_some();
+    if !inside {
+        eprintln!("nothing is mounted here: another test runs this one in a mount namespace");
+    }
+    inside
+}
+
+/// A mounted file system, unmounted when this goes: the folder below could not be removed otherwise.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let done = Command::new("umount").arg("--lazy").arg(&self.0).status().is_ok_and(|status| status.success());
+        assert!(done || std::thread::panicking(), "{} is still mounted", self.0.display());
+    }
+}
+
 /// A store whose data lie on a file system of 1 MiB.
-fn small_disk(backend: Files) -> Box<dyn Site> {
+fn small_disk(backend: Files) -> (Box<dyn Site>, Mounted) {
     let site = backend.fresh(Age::New).expect("a store");
     let data = site.opening().data_dir;
     std::fs::create_dir_all(&data).expect("a folder");
     run("mount", &["-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs"], &data);
-    site
+    (site, Mounted(data))
 }
 
 /// Fills the file system up, but for so many pages.
@@ -60,22 +86,23 @@ fn fill(filler: &Path, spare: u64) {
 }
 
 fn fills(backend: Files) {
-    let site = small_disk(backend);
+    let (site, _mounted) = small_disk(backend);
     let filler = site.opening().data_dir.join("filler");
     let cx = Context::unbounded();
-    let handle = open(&*site).expect("opened");
-    let ids = prepare(&*handle).expect("prepared");
+    let process = start(&*site);
+    let handle = &process.handle;
+    let ids = prepare(handle).expect("prepared");
     handle.apply(&cx, &[client(ids, "one"), note(ids, "a", 300)]).expect("there is room");
-    let beside = Process::start(&*site, peer(), |program| Command::new(program)).expect("another process");
+    let beside = start(&*site);
     prepare(&beside.handle).expect("prepared");
     let mut refused = 0;
     // The disk becomes full at another write each time; the sum of the batches fits into it.
     for spare in 0..14 {
-        let before = content(&*handle, ids).expect("read");
+        let before = content(handle, ids).expect("read");
         fill(&filler, spare);
         let batch = [note(ids, "big", 20_000), increment(ids, "a"), client(ids, &format!("with {spare} pages"))];
         let applied = handle.apply(&cx, &batch);
-        let now = content(&*handle, ids).expect("a full disk can be read");
+        let now = content(handle, ids).expect("a full disk can be read");
         assert!(content(&beside.handle, ids).as_ref() == Ok(&now), "{spare} pages: the other process sees something else");
         if let Err(error) = applied {
             refused += 1;
@@ -90,10 +117,11 @@ fn fills(backend: Files) {
         }
     }
     assert!(refused > 1, "the disk was full {refused} times only");
-    assert_eq!(problems(&*handle), Ok(Vec::new()));
-    let last = content(&*handle, ids).expect("read");
+    assert_eq!(problems(handle), Ok(Vec::new()));
+    let last = content(handle, ids).expect("read");
     drop(beside);
     handle.close(&cx).expect("closed");
+    drop(process);
     let next = open(&*site).expect("opened");
     prepare(&*next).expect("prepared");
     assert!(content(&*next, ids) == Ok(last), "not the same when opened anew");
@@ -101,7 +129,7 @@ fn fills(backend: Files) {
 }
 
 fn is_read_only(backend: Files) {
-    let site = small_disk(backend);
+    let (site, _mounted) = small_disk(backend);
     let data = site.opening().data_dir;
     let cx = Context::unbounded();
     let handle = open(&*site).expect("opened");
@@ -167,23 +195,31 @@ fn json_stands_a_read_only_disk() {
 #[test]
 #[ignore = "run by sqlite_stands_a_full_disk where it may mount"]
 fn inside_sqlite_on_a_full_disk() {
-    fills(Files::Sqlite);
+    if is_inside() {
+        fills(Files::Sqlite);
+    }
 }
 
 #[test]
 #[ignore = "run by json_stands_a_full_disk where it may mount"]
 fn inside_json_on_a_full_disk() {
-    fills(Files::Json);
+    if is_inside() {
+        fills(Files::Json);
+    }
 }
 
 #[test]
 #[ignore = "run by sqlite_stands_a_read_only_disk where it may mount"]
 fn inside_sqlite_on_a_read_only_disk() {
-    is_read_only(Files::Sqlite);
+    if is_inside() {
+        is_read_only(Files::Sqlite);
+    }
 }
 
 #[test]
 #[ignore = "run by json_stands_a_read_only_disk where it may mount"]
 fn inside_json_on_a_read_only_disk() {
-    is_read_only(Files::Json);
+    if is_inside() {
+        is_read_only(Files::Json);
+    }
 }

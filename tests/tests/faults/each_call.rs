@@ -14,7 +14,7 @@ use hivemind_tests::faults::process::{Content, Process, content, open, prepare, 
 use hivemind_tests::faults::site::{Age, Backend as _, Files, Site};
 use hivemind_tests::faults::strace::{self, Fault};
 
-use super::{assert_helpful, client, increment, note, peer};
+use super::{assert_helpful, client, increment, note, peer, start};
 
 /// At a time: more than cores, because they wait for disks.
 const JOBS: usize = 3;
@@ -90,8 +90,9 @@ fn run(backend: Files, states: &[Content], (call, number): (&str, usize), error:
     // As in the first run, so that the calls are counted alike.
     let empty = content(&process.handle, ids).or_else(|_| content(&process.handle, ids));
     assert!(empty.as_ref() == Ok(&states[0]), "{when}: not empty: {:?}", empty.err());
-    let beside = open(&*site).unwrap_or_else(|e| panic!("{when}, beside: {e}"));
-    prepare(&*beside).unwrap_or_else(|e| panic!("{when}, beside: {e}"));
+    let other = start(&*site);
+    let beside = &other.handle;
+    prepare(beside).unwrap_or_else(|e| panic!("{when}, beside: {e}"));
     for (at, step) in steps(ids).into_iter().enumerate() {
         let see = |who: &str, handle: &dyn Backend| {
             content(handle, ids).or_else(|error| {
@@ -102,7 +103,7 @@ fn run(backend: Files, states: &[Content], (call, number): (&str, usize), error:
         };
         let both = |what: &str| {
             let one = see("the writer", &process.handle).unwrap_or_else(|e| panic!("{when}, step {at}, {what}: {e}"));
-            let other = see("the reader", &*beside).unwrap_or_else(|e| panic!("{when}, step {at}, {what}: {e}"));
+            let other = see("the reader", beside).unwrap_or_else(|e| panic!("{when}, step {at}, {what}: {e}"));
             assert!(one == other, "{when}, step {at}, {what}: two processes see different records");
             one
         };
@@ -127,6 +128,7 @@ fn run(backend: Files, states: &[Content], (call, number): (&str, usize), error:
     let hit = log.lines().any(|line| line.contains("INJECTED") && line.contains(&home));
     drop(process);
     beside.close(&Context::unbounded()).unwrap_or_else(|e| panic!("{when}, closed: {e}"));
+    drop(other);
     follow(&*site, &states[states.len() - 1], &when);
     hit
 }

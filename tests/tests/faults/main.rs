@@ -7,14 +7,20 @@ mod each_call;
 mod torn;
 
 use std::path::Path;
+use std::process::Command;
 
 use hivemind_model::{Change, Code, CollectionId, Error, Key, Mutation, Row, Value};
 use hivemind_tests::faults::op::in_full;
-use hivemind_tests::faults::process::collections;
+use hivemind_tests::faults::process::{Process, collections};
 use hivemind_tests::faults::site::Site;
 
 fn peer() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_backend-peer"))
+}
+
+/// Another process on the store, with nothing wrong around it.
+fn start(site: &dyn Site) -> Process {
+    Process::start(site, peer(), |program| Command::new(program)).unwrap_or_else(|e| panic!("another process: {e}"))
 }
 
 /// A client under the next id.

@@ -1,6 +1,8 @@
 //! Encrypted stores: without a password, with a wrong one, and damaged ones. Nothing tells them apart from a good one but the password,
 //! so nothing is ever begun anew in their place.
 
+use std::path::Path;
+
 use serde_json::json;
 
 use super::*;
@@ -94,21 +96,51 @@ fn turned(text: &str) -> String {
     format!("{}{}", if text.starts_with('0') { '1' } else { '0' }, &text[1..])
 }
 
-/// A database that SQLCipher wrote under a password, as Python's sqlcipher3 does.
-fn encrypted_database(operator: &Operator) {
-    folder(&operator.data());
-    let db = rusqlite::Connection::open(operator.data().join("clients.db")).expect("a database");
-    db.execute_batch(
-        "PRAGMA key = 'the password of the store'; CREATE TABLE clients (client_id INTEGER PRIMARY KEY, api_key TEXT);",
-    )
-    .expect("encrypted");
-    db.close().expect("closed");
+/// A database that SQLCipher wrote under a password, as Python's sqlcipher3 does; `spoil` is done to the file.
+fn database(name: &str, password: Option<&'static str>, spoil: impl Fn(&Path) + 'static) -> Case {
+    Case::new(name, move |operator| {
+        folder(&operator.data());
+        let path = operator.data().join("clients.db");
+        let db = rusqlite::Connection::open(&path).expect("a database");
+        db.pragma_update(None, "key", PASSWORD).expect("a key");
+        db.execute_batch("CREATE TABLE clients (client_id INTEGER PRIMARY KEY, api_key TEXT);").expect("encrypted");
+        db.close().expect("closed");
+        spoil(&path);
+        if let Some(password) = password {
+            with_password(operator, SQLITE, password);
+        }
+    })
 }
 
 #[test]
-fn an_encrypted_database_without_its_password_is_named_and_left_alone() {
-    let cases = [Case::new("no password", encrypted_database).fails(8, &["error[corrupt]", "clients.db", "encrypted"])];
-    try_all(Some(SQLITE), &cases, 1);
+fn an_encrypted_database_that_cannot_be_opened_is_named_and_left_alone() {
+    let wrong = ["error[denied]", "clients.db", "another one, or the file is damaged"];
+    let cases = [
+        database("no password", None, |_| {}).fails(5, &["error[denied]", "clients.db", "no password is set"]),
+        database("another password", Some("hunter3-hunter3!"), |_| {}).fails(5, &wrong),
+        database("a damaged first page", Some(PASSWORD), |path| {
+            let mut bytes = std::fs::read(path).expect("the database");
+            bytes[100] ^= 1;
+            std::fs::write(path, bytes).expect("written");
+        })
+        .fails(5, &wrong),
+        database("another salt", Some(PASSWORD), |path| {
+            let mut bytes = std::fs::read(path).expect("the database");
+            bytes[0] ^= 1;
+            std::fs::write(path, bytes).expect("written");
+        })
+        .fails(5, &wrong),
+        Case::new("a password, and a database that is not encrypted", |operator| {
+            folder(&operator.data());
+            let db = rusqlite::Connection::open(operator.data().join("clients.db")).expect("a database");
+            db.execute_batch("CREATE TABLE clients (client_id INTEGER PRIMARY KEY, api_key TEXT);").expect("written");
+            db.close().expect("closed");
+            with_password(operator, SQLITE, PASSWORD);
+        })
+        .fails(5, &["error[denied]", "clients.db", "is not encrypted, but a password is set"]),
+        database("an empty password", Some(""), |_| {}).fails(3, &["error[plugin-settings]", "`password`: value is shorter"]),
+    ];
+    try_all(Some(SQLITE), &cases, 6);
 }
 
 #[test]

@@ -42,6 +42,7 @@ fn seed(worker: &mut Peer, logs: &Path, count: usize) -> Vec<i64> {
 }
 
 fn side_by_side(module: &str) {
+    let _alone = alone();
     let operator = &Operator::with_module(module);
     let (home, logs) = (operator.home(), &operator.home().join("logs"));
     let mut workers: Vec<Peer> = (0..4).map(|_| worker(operator, module)).collect();

@@ -7,6 +7,7 @@ mod check;
 mod same_rows;
 
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hivemind_tests::program::Operator;
@@ -41,6 +42,14 @@ fn python_lists(operator: &Operator, module: &str) -> Vec<Value> {
         Value::Array(clients) => clients,
         other => panic!("a list, not {other}"),
     }
+}
+
+/// For a run of many processes, which has the machine to itself: two at a time show nothing more, and on two cores each of them would
+/// wait for the other's.
+fn alone() -> MutexGuard<'static, ()> {
+    static RUNS: Mutex<()> = Mutex::new(());
+    // A run that failed is over all the same.
+    RUNS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How long a run takes: what the project promises, unless somebody who looks for something else says so.

@@ -20,6 +20,7 @@ fn eight_processes_change_the_same_records_of_one_json_file() {
 }
 
 fn same_rows(module: &str) {
+    let _alone = alone();
     let operator = Operator::with_module(module);
     let mut workers: Vec<Peer> = (0..PROCESSES).map(|_| worker(&operator, module)).collect();
     let mut seed = |n: usize| workers[0].ask(&json!({"op": "add", "key": format!("seed-{n}")})).as_i64().expect("an id");

@@ -80,11 +80,13 @@ fn an_access_list_that_lets_others_write_is_refused() {
     for (tag, rights, who) in entries {
         list.extend([&tag.to_le_bytes()[..], &rights.to_le_bytes(), &who.to_le_bytes()].concat());
     }
-    let hex: String = list.iter().map(|b| format!("{b:02x}")).collect();
-    let python = "import os, sys; os.setxattr(sys.argv[1], 'system.posix_acl_access', bytes.fromhex(sys.argv[2]))";
-    let set = Command::new("python3").args(["-c", python]).arg(&path).arg(hex).output();
-    if set.is_ok_and(|output| output.status.success()) {
-        let fix = format!("setfacl -b {}", path.display());
-        refused(&path, "untrusted", &["through its access list", &fix]);
+    match rustix::fs::setxattr(&path, "system.posix_acl_access", &list, rustix::fs::XattrFlags::empty()) {
+        Ok(()) => {
+            let fix = format!("setfacl -b {}", path.display());
+            refused(&path, "untrusted", &["through its access list", &fix]);
+        }
+        // Where the file system has none, nobody can be let in by one.
+        Err(rustix::io::Errno::OPNOTSUPP) => eprintln!("skipped: {} is on a file system without access lists", path.display()),
+        Err(error) => panic!("{}: {error}", path.display()),
     }
 }

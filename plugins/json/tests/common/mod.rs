@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use hivemind_abi::Host;
 use hivemind_abi::model::json::{self, Json};
@@ -56,7 +57,21 @@ pub(crate) struct Folder(tempfile::TempDir);
 
 impl Folder {
     pub(crate) fn new() -> Self {
-        let folder = Self(tempfile::tempdir().expect("a folder"));
+        Self::of(tempfile::tempdir().expect("a folder"))
+    }
+
+    /// One that can be watched wherever the tests run. In a container the temporary folder often lies on an overlay, which tells of
+    /// no changes.
+    pub(crate) fn watchable() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        if cfg!(target_os = "linux") && !has_inotify(&folder) {
+            return Self::of(tempfile::tempdir_in("/dev/shm").expect("a folder in memory"));
+        }
+        Self::of(folder)
+    }
+
+    fn of(folder: tempfile::TempDir) -> Self {
+        let folder = Self(folder);
         fs::create_dir(folder.path()).expect("a subfolder");
         folder
     }
@@ -97,6 +112,48 @@ impl Folder {
 
     pub(crate) fn handle(&self) -> JsonStore {
         open("{}", Host::detached(self.data_dir())).expect("a handle")
+    }
+}
+
+/// Whether a store in this folder is watched, as the store itself says.
+fn has_inotify(folder: &tempfile::TempDir) -> bool {
+    let store = open("{}", Host::detached(folder.path())).expect("a handle");
+    let id = store.prepare(&cx(), &[clients()]).expect("prepared")[0];
+    warm(&store, id);
+    let found = means(&store) == "inotify";
+    drop(store);
+    fs::remove_dir_all(folder.path().join("hivemind-core")).expect("removed");
+    found
+}
+
+/// How a store notices what others do.
+pub(crate) fn means(store: &JsonStore) -> String {
+    match store.stats(&cx()).expect("facts").get("change_detection") {
+        Some(Value::Text(means)) => means.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What a system without such a means does, and what one with it must do.
+pub(crate) fn assert_watched(store: &JsonStore) {
+    assert_eq!(means(store), if cfg!(target_os = "linux") { "inotify" } else { "stat" });
+}
+
+/// A mounted file system, unmounted when this goes.
+pub(crate) struct Mounted(PathBuf);
+
+impl Mounted {
+    /// Mounts with these arguments; `None` without the rights.
+    pub(crate) fn new(arguments: &[&str], at: &Path) -> Option<Self> {
+        let done = Command::new("mount").args(arguments).arg(at).status().is_ok_and(|status| status.success());
+        done.then(|| Self(at.to_owned()))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let done = Command::new("umount").arg("--lazy").arg(&self.0).status().is_ok_and(|status| status.success());
+        assert!(done || std::thread::panicking(), "{} is still mounted", self.0.display());
     }
 }
 
