@@ -6,6 +6,8 @@
 //!
 //! Nothing is lost when a leader ends early, by an error of its own, at its deadline or in a panic: what it had taken on and not
 //! answered goes back to the head of the queue, because dropping its transaction has taken all of it back, and the next one leads.
+//! When the transaction that they shared has failed, which of them was the cause is not known: then each of them leads in its turn
+//! and is carried out by nobody else.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -48,9 +50,10 @@ struct Queue {
 /// A caller whose batch another one carries out.
 pub(crate) struct Member {
     mutations: Vec<Mutation>,
-    since: Instant,
     deadline: Option<Instant>,
     cancelled: AtomicBool,
+    /// Whether it was in a transaction that failed as a whole, so that its caller has to carry it out.
+    apart: AtomicBool,
     phase: Mutex<Phase>,
     turned: Condvar,
 }
@@ -85,9 +88,9 @@ impl Member {
         let since = Instant::now();
         Self {
             mutations: mutations.to_vec(),
-            since,
             deadline: cx.remaining().and_then(|left| since.checked_add(left)),
             cancelled: AtomicBool::new(false),
+            apart: AtomicBool::new(false),
             phase: Mutex::new(Phase::Waiting),
             turned: Condvar::new(),
         }
@@ -106,14 +109,14 @@ impl Member {
         &self.mutations
     }
 
+    /// Whether another caller may carry it out.
+    fn is_shareable(&self) -> bool {
+        self.is_brief() && !self.apart.load(Ordering::Relaxed)
+    }
+
     /// Whether it is over in less than about a millisecond.
     fn is_brief(&self) -> bool {
         self.mutations.len() <= BRIEF && !self.mutations.iter().any(|m| matches!(m, Mutation::DeleteWhere { .. }))
-    }
-
-    /// Since when its caller waits.
-    pub(crate) const fn since(&self) -> Instant {
-        self.since
     }
 
     /// What its caller allows.
@@ -236,20 +239,15 @@ impl<'g> Leader<'g> {
         Ok(())
     }
 
-    /// Takes on the batch of the caller that waits longest. One that may take long is left to lead the next group, because all
-    /// that were carried out would wait for it.
+    /// Takes on the batch of the caller that waits longest. One that may take long, or that was in a transaction that failed, is
+    /// left to lead the next group, because all that were carried out would wait for it, or fail with it.
     pub(crate) fn take(&mut self) -> Option<Arc<Member>> {
         let mut queue = self.group.queue();
-        let member = queue.waiting.pop_front_if(|member| member.is_brief())?;
+        let member = queue.waiting.pop_front_if(|member| member.is_shareable())?;
         *member.phase() = Phase::Taken;
         drop(queue);
         self.taken.push(Arc::clone(&member));
         Some(member)
-    }
-
-    /// Who was taken on and has no answer yet.
-    pub(crate) fn unanswered(&self) -> Vec<Arc<Member>> {
-        self.taken.iter().filter(|m| matches!(*m.phase(), Phase::Taken)).map(Arc::clone).collect()
     }
 
     /// From now on what was taken on may have been applied.
@@ -257,9 +255,13 @@ impl<'g> Leader<'g> {
         self.sent = true;
     }
 
-    /// Nothing of what was taken on has been applied.
-    pub(crate) const fn took_back(&mut self) {
+    /// The transaction has failed as a whole: nothing of what was taken on and not answered has been applied, and each is to be
+    /// carried out by its own caller.
+    pub(crate) fn took_back(&mut self) {
         self.sent = false;
+        for member in &self.taken {
+            member.apart.store(true, Ordering::Relaxed);
+        }
     }
 }
 

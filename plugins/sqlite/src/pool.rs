@@ -147,6 +147,11 @@ impl<'p> Lease<'p> {
         self.damage = Some((damage, damage.load(Ordering::Relaxed)));
         self
     }
+
+    /// Whether it goes back to the pool.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.damage.is_none_or(|(damage, before)| damage.load(Ordering::Relaxed) == before)
+    }
 }
 
 #[cfg(test)]
@@ -170,7 +175,7 @@ impl Deref for Lease<'_> {
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        let is_sound = self.damage.is_none_or(|(damage, before)| damage.load(Ordering::Relaxed) == before);
+        let is_sound = self.is_sound();
         let connection = self.connection.take();
         let mut state = self.pool.state();
         if state.closed || !is_sound {

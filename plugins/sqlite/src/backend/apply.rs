@@ -3,19 +3,21 @@
 //! The leader's own batch begins the transaction and needs no savepoint: when it fails or changes nothing, nobody else's was carried
 //! out yet, and it is answered from what is committed. Every other batch has a savepoint of its own, and **no answer is given before
 //! the commit**, a conflict included, because it may rest on what a batch before it did. When the transaction fails as a whole, each
-//! batch is carried out again in one of its own, so that nobody is answered with somebody else's failure.
+//! batch is carried out again in one of its own, so that nobody is answered with somebody else's failure: by its own caller, in that
+//! caller's time, and on a connection that has met no damage.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hivemind_abi::model::{Applied, Code, Context, Mutation, Outcome, Result};
+use hivemind_abi::model::{Applied, Code, Context, Error, Mutation, Outcome, Result};
 
 use super::{Sqlite, Store};
 use crate::connection::Watched;
 use crate::group::{Leader, Member, Turn};
 use crate::history::Touched;
+use crate::pool::Lease;
 use crate::transaction::Writing;
 
 /// Most batches that share a commit, and how long the first one waits for others to be carried out: many enough to make the sync
@@ -54,7 +56,7 @@ impl Sqlite {
         if touched.is_empty() {
             return Ok(Applied { outcomes, token: store.history.token() });
         }
-        let others = self.carry_others(&writing, &mut leader, &mut touched);
+        let others = self.carry_others(&connection, &writing, &mut leader, &mut touched);
         let failure = match others {
             Ok(others) => {
                 leader.sends();
@@ -83,19 +85,22 @@ impl Sqlite {
             }
         };
         leader.took_back();
-        let own = failure.map_or_else(|| self.alone(cx, store, &connection, mutations, since), Err);
-        for member in leader.unanswered() {
-            let again = || self.alone(&member.context(), store, &connection, member.mutations(), member.since());
-            member.answer(catch_unwind(AssertUnwindSafe(again)));
-        }
-        own
+        // Closed if it met damage.
+        drop(connection);
+        failure.map_or_else(|| self.alone(cx, store, mutations, since), Err)
     }
 
     /// Carries waiting batches out beside the first one.
     ///
     /// # Errors
     /// The transaction is good for nothing more.
-    fn carry_others(&self, writing: &Writing<'_>, leader: &mut Leader<'_>, touched: &mut Touched) -> Result<Vec<Other>> {
+    fn carry_others(
+        &self,
+        connection: &Lease<'_>,
+        writing: &Writing<'_>,
+        leader: &mut Leader<'_>,
+        touched: &mut Touched,
+    ) -> Result<Vec<Other>> {
         let began = Instant::now();
         let mut others = Vec::new();
         while others.len() + 1 < MOST
@@ -105,6 +110,9 @@ impl Sqlite {
             let cx = member.context();
             let work = || catch_unwind(AssertUnwindSafe(|| self.carry_out(writing, &cx, member.mutations())));
             let mut done = writing.apply_apart(&cx, work)?;
+            if matches!(done, Ok(Err(_))) && !connection.is_sound() {
+                return Err(Error::corrupt("one of the batches met damage, which the connection does not get over"));
+            }
             if let Ok(Ok((_, keys))) = &mut done {
                 touched.extend_from_slice(keys);
             }
@@ -114,15 +122,9 @@ impl Sqlite {
     }
 
     /// Carries one batch out in a transaction of its own.
-    fn alone(
-        &self,
-        cx: &Context<'_>,
-        store: &Store,
-        connection: &Watched,
-        mutations: &[Mutation],
-        since: Instant,
-    ) -> Result<Applied> {
-        let writing = self.begin(cx, store, connection, since)?;
+    fn alone(&self, cx: &Context<'_>, store: &Store, mutations: &[Mutation], since: Instant) -> Result<Applied> {
+        let connection = self.writer_within(cx, store, self.opener.patience_since(cx, since))?;
+        let writing = self.begin(cx, store, &connection, since)?;
         let (outcomes, touched) = self.carry_out(&writing, cx, mutations)?;
         let token = if touched.is_empty() { store.history.token() } else { writing.commit(Some(touched))? };
         Ok(Applied { outcomes, token })

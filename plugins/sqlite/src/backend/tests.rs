@@ -173,3 +173,68 @@ fn a_commit_that_fails_again_is_the_failure_of_its_batch_alone() {
     assert!(error.message().contains("nothing was applied"), "{error}");
     assert!(answers[1].is_ok() && answers[2].is_ok() && answers[3].is_err(), "{answers:?}");
 }
+
+/// An encrypted store with one damaged page in the middle, and the keys of its 200 notes that are on it.
+fn damaged(folder: &tempfile::TempDir, notes: &Collection) -> (Sqlite, CollectionId, Vec<i64>) {
+    let cx = Context::unbounded();
+    let opened = || {
+        let store = open(r#"{"password": "tulip-98"}"#, Host::detached(folder.path())).expect("opens");
+        let id = store.prepare(&cx, std::slice::from_ref(notes)).expect("prepares")[0];
+        (store, id)
+    };
+    let (store, id) = opened();
+    let all: Vec<_> = (1..=200).map(|key| Mutation::Put { collection: id, row: note(notes, key, "x") }).collect();
+    store.apply(&cx, &all).expect("stores");
+    store.close(&cx).expect("closes");
+    let file = folder.path().join("hivemind-core").join("clients.db");
+    let mut bytes = std::fs::read(&file).expect("the file");
+    let middle = bytes.len() / 4096 / 2 * 4096;
+    bytes[middle + 100] ^= 1;
+    std::fs::write(&file, &bytes).expect("damaged");
+    let (store, id) = opened();
+    let bad = (1..=200).filter(|key| store.get(&cx, id, KeyRef::Int(*key)).is_err()).collect();
+    (store, id, bad)
+}
+
+fn note(notes: &Collection, key: i64, letter: &str) -> Row {
+    let builder = Row::builder(notes).set("id", key).expect("id").set("text", letter.repeat(1000)).expect("text");
+    builder.build()
+}
+
+#[test]
+fn a_damaged_record_fails_its_own_batch_and_none_of_those_that_share_the_commit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let notes = Collection::new("notes", 1, "id", Kind::Int).field("text", Kind::Text);
+    let (store, id, bad) = damaged(&folder, &notes);
+    let cx = Context::unbounded();
+    assert!((1..20).contains(&bad.len()), "{bad:?}");
+    // Whoever meets the damage leads, comes in the middle, or comes last.
+    for (place, letter) in [(0, "a"), (3, "b"), (7, "c")] {
+        let answers: Vec<Result<Applied>> = std::thread::scope(|scope| {
+            let writer = store.writer(&cx, store.store().expect("a store")).expect("the writer");
+            let threads: Vec<_> = (0..8)
+                .map(|n| {
+                    let row = note(&notes, if n == place { bad[0] } else { 5 * n64(n) + 1 }, letter);
+                    let (store, cx) = (&store, &cx);
+                    let thread = scope.spawn(move || store.apply(cx, &[Mutation::Put { collection: id, row }]));
+                    while store.group.waiting() < n {
+                        std::thread::yield_now();
+                    }
+                    thread
+                })
+                .collect();
+            drop(writer);
+            threads.into_iter().map(|t| t.join().expect("no panic")).collect()
+        });
+        for (n, answer) in answers.into_iter().enumerate() {
+            match answer {
+                Ok(_) => assert_ne!(n, place),
+                Err(error) => assert!(n == place && error.code() == Code::Corrupt, "{n} beside {place}: {error}"),
+            }
+        }
+    }
+}
+
+fn n64(n: usize) -> i64 {
+    i64::try_from(n).expect("a small number")
+}

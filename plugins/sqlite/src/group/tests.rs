@@ -186,3 +186,29 @@ fn a_batch_that_may_take_long_is_left_to_lead_itself() {
     let many: Vec<Mutation> = (0..=BRIEF).flat_map(|_| batch()).collect();
     assert!(!Member::new(&cx, &many).is_brief() && Member::new(&cx, &many[1..]).is_brief());
 }
+
+#[test]
+fn batches_of_a_transaction_that_failed_are_carried_out_by_their_own_callers() {
+    let group = Group::default();
+    let cx = Context::unbounded();
+    std::thread::scope(|scope| {
+        let mut leader = leads(group.join(&cx, &batch()));
+        let turns: Vec<_> = (1..=3)
+            .map(|n| {
+                let turn = scope.spawn(|| match group.join(&cx, &batch()) {
+                    Turn::Lead(mut next) => next.take().is_none(),
+                    Turn::Done(result) => panic!("answered: {result:?}"),
+                });
+                until_waiting(&group, n);
+                turn
+            })
+            .collect();
+        while leader.take().is_some() {}
+        leader.sends();
+        leader.took_back();
+        // Nothing more is asked of this caller, whose own time may be over.
+        drop(leader);
+        assert!(turns.into_iter().all(|turn| turn.join().expect("no panic")), "each led, and alone");
+    });
+    drop(leads(group.join(&cx, &batch())));
+}
