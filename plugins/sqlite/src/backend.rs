@@ -392,9 +392,9 @@ impl Backend for Sqlite {
         let Some(store) = self.store.get() else { return Ok(()) };
         // A running write is waited for; whoever writes when that takes too long lets its connection go itself.
         let writer = self.writer(cx, store);
-        if let Some(readers) = &store.readers {
-            readers.close(self.opener.patience(cx));
-        }
+        // Nobody is to take it between here and the end.
+        store.writer.shut();
+        let read = store.readers.as_ref().is_none_or(|readers| readers.close(self.opener.patience(cx)));
         store.history.close();
         // The writer goes last: as the last connection of all programs it clears the log away, which a reading one cannot. It never
         // waits for that. And it goes before the file counts as let go.
@@ -402,7 +402,12 @@ impl Backend for Sqlite {
             writer.end_with(None);
             let _ = store.opened.check(&writer);
         }
-        store.writer.close(Duration::ZERO);
+        if !(store.writer.close(Duration::ZERO) && read) {
+            // The file still counts as open, until this handle is dropped.
+            let place = self.opener.place();
+            let message = format!("{place}: a call is still running; it lets the file go when it ends");
+            return Err(Error::busy(message).place(place));
+        }
         store.opened.leave();
         Ok(())
     }

@@ -83,6 +83,12 @@ impl Opened {
         Ok(())
     }
 
+    /// Whether the file counts as open.
+    #[cfg(test)]
+    pub(crate) fn is_present(&self) -> bool {
+        self.presence.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// The handle has closed its connections.
     pub(crate) fn leave(&self) {
         drop(self.presence.lock().unwrap_or_else(PoisonError::into_inner).take());

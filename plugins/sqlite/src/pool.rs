@@ -90,24 +90,31 @@ impl Pool {
     }
 
     /// Lets every connection go; those in use go when they are given back, which is waited for so long.
-    pub(crate) fn close(&self, patience: Duration) {
+    /// `false` if one is in use still.
+    pub(crate) fn close(&self, patience: Duration) -> bool {
+        self.shut();
+        let since = Instant::now();
+        let mut state = self.state();
+        while state.out > 0 {
+            let left = patience.saturating_sub(since.elapsed());
+            if left.is_zero() {
+                return false;
+            }
+            state.waiting += 1;
+            state = self.returned.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state.waiting -= 1;
+        }
+        true
+    }
+
+    /// Lets every idle connection go, and gives none away from now on.
+    pub(crate) fn shut(&self) {
         let mut state = self.state();
         state.closed = true;
         self.returned.notify_all();
         let idle = std::mem::take(&mut state.idle);
         drop(state);
         drop(idle);
-        let since = Instant::now();
-        let mut state = self.state();
-        while state.out > 0 {
-            let left = patience.saturating_sub(since.elapsed());
-            if left.is_zero() {
-                return;
-            }
-            state.waiting += 1;
-            state = self.returned.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-            state.waiting -= 1;
-        }
     }
 
     /// How many connections are open.

@@ -238,3 +238,22 @@ fn a_damaged_record_fails_its_own_batch_and_none_of_those_that_share_the_commit(
 fn n64(n: usize) -> i64 {
     i64::try_from(n).expect("a small number")
 }
+
+#[test]
+fn closing_while_a_connection_is_out_is_not_said_to_have_let_the_file_go() {
+    let cx = Context::unbounded();
+    let short = Context::within(Duration::from_millis(20));
+    for writes in [true, false] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let sqlite = open("{}", Host::detached(folder.path())).expect("opens");
+        sqlite.prepare(&cx, &[Collection::new("notes", 1, "id", Kind::Int)]).expect("prepares");
+        let store = sqlite.store().expect("a store");
+        let lease = if writes { sqlite.writer(&cx, store) } else { sqlite.reader(&cx, None, store, Use::Long) };
+        let lease = lease.expect("a connection");
+        let error = sqlite.close(&short).expect_err("it is out");
+        assert!(error.code() == Code::Busy && error.message().contains("clients.db: a call is still running"), "{error}");
+        assert!(store.opened.is_present(), "the file counts as open");
+        drop(lease);
+        assert_eq!(store.writer.open_count() + store.readers.as_ref().map_or(0, Pool::open_count), 0, "let go by the call");
+    }
+}
