@@ -16,11 +16,14 @@ use crate::error;
 use crate::file::DatabaseFile;
 use crate::key::{Cipher, is_no_database};
 use crate::schema;
+use crate::transaction::is_busy;
 
 /// The last version with the WAL-reset bug, which can corrupt a file that two connections write and checkpoint.
 const LAST_BROKEN_VERSION: i32 = 3_051_002;
 /// Room for the statements of many collections; each is a few kilobytes.
 const CACHED_STATEMENTS: usize = 128;
+/// How long to sleep before a file that was in use is opened again.
+const PAUSE: Duration = Duration::from_millis(5);
 /// Steps of SQLite's machine between two looks at the clock: tens of microseconds.
 const STEPS: i32 = 10_000;
 
@@ -124,7 +127,17 @@ impl Opener {
             connection.busy_timeout(patience)?;
             Ok((connection, mode))
         };
-        let (connection, mode) = open().map_err(|e| self.failed(&e))?;
+        let since = Instant::now();
+        let mut again = self.cipher.is_on();
+        let (connection, mode) = loop {
+            match open() {
+                // Another program may have made the empty file its own after the key was tried on it, with a salt of its own.
+                Err(e) if is_no_database(&e) && again => again = false,
+                // SQLite does not wait where two that have read switch one file to a log.
+                Err(e) if is_busy(&e) && since.elapsed() < patience => std::thread::sleep(PAUSE),
+                other => break other.map_err(|e| self.failed(&e))?,
+            }
+        };
         if self.file.is_some() && mode != "wal" {
             let message = format!(
                 "{}: expected the file system to allow a write-ahead log, found journal mode {mode}; use a local file system",

@@ -178,7 +178,7 @@ fn commit_failed(error: &rusqlite::Error, opener: &Opener) -> Error {
     Error::outcome_unknown(message).place(opener.place())
 }
 
-fn is_busy(error: &rusqlite::Error) -> bool {
+pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked))
 }
 

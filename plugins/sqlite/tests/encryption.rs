@@ -272,3 +272,29 @@ fn a_damaged_page_is_said_to_be_damage_and_the_rest_can_still_be_read() {
     assert_eq!(store.apply(&CX, &[delete]).expect_err("in the damaged part").code(), Code::Corrupt);
     insert(&store, id, client(202, "and again"));
 }
+
+#[test]
+fn an_empty_file_that_another_program_fills_at_the_same_time_is_opened() {
+    // A finished key: nothing is derived, so that the two meet.
+    let key = format!("x'{}'", "5a".repeat(32));
+    for round in 0..60 {
+        let folder = Folder::new();
+        std::fs::create_dir_all(folder.file().parent().expect("a parent")).expect("a folder");
+        std::fs::write(folder.file(), "").expect("an empty file");
+        let barrier = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                let other = other_program(&folder, &key);
+                barrier.wait();
+                std::thread::sleep(std::time::Duration::from_micros(round * 50));
+                // Whether it comes first or second is its own affair.
+                let _ = other.execute_batch(PYTHON_TABLE);
+            });
+            let store = folder.open_with(&settings(&key));
+            barrier.wait();
+            let prepared = store.prepare(&CX, &[clients()]);
+            other.join().expect("no panic");
+            insert(&store, prepared.expect("prepares")[0], client(1, "a"));
+        });
+    }
+}
