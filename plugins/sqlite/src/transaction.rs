@@ -29,6 +29,9 @@ const PAUSES: [Duration; 5] = [
     Duration::from_millis(10),
 ];
 
+/// Waiting for other writes of this program is mentioned from here on.
+const TOLD: Duration = Duration::from_millis(50);
+
 /// A running write transaction.
 pub(crate) struct Writing<'w> {
     connection: &'w Watched,
@@ -79,9 +82,8 @@ impl<'w> Writing<'w> {
                     let left = patience.saturating_sub(tries_since.elapsed());
                     if left.is_zero() {
                         cx.check()?;
-                        let (place, waited) = (opener.place(), since.elapsed().as_secs_f32());
-                        let message = format!("{place}: another program held the write lock for {waited:.1} s");
-                        return Err(Error::busy(message).place(place));
+                        let tried = tries_since.elapsed();
+                        return Err(locked(opener.place(), tried, since.elapsed().saturating_sub(tried)));
                     }
                     pause = pauses.next().unwrap_or(pause);
                     std::thread::sleep(pause.min(left));
@@ -178,6 +180,17 @@ fn commit_failed(error: &rusqlite::Error, opener: &Opener) -> Error {
     Error::outcome_unknown(message).place(opener.place())
 }
 
+/// The answer when the time was over before the lock was free. The time in the queue of this program's own writes is no other
+/// program's.
+fn locked(place: &str, tried: Duration, queued: Duration) -> Error {
+    let mut message = format!("{place}: another program held the write lock for {:.1} s", tried.as_secs_f32());
+    if queued >= TOLD {
+        message += &format!(", after {:.1} s behind other writes of this program", queued.as_secs_f32());
+    }
+    Error::busy(message).place(place)
+}
+
+/// Whether somebody else has the lock.
 pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked))
 }
@@ -298,6 +311,17 @@ mod tests {
     use super::*;
     use crate::config::Synchronous;
     use crate::key::Cipher;
+
+    #[test]
+    fn another_program_is_not_blamed_for_the_time_in_our_own_queue() {
+        let alone = locked("clients.db", Duration::from_secs(10), Duration::from_micros(20));
+        assert_eq!(alone.message(), "clients.db: another program held the write lock for 10.0 s");
+        let queued = locked("clients.db", Duration::from_millis(200), Duration::from_millis(9800));
+        assert_eq!(
+            queued.message(),
+            "clients.db: another program held the write lock for 0.2 s, after 9.8 s behind other writes of this program"
+        );
+    }
 
     #[test]
     fn a_commit_that_the_disk_failed_is_not_said_to_have_applied_nothing() {
