@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hivemind_abi::model::{Applied, Context, Error, Mutation, Result};
+use hivemind_abi::model::{Applied, Change, Context, Error, Mutation, Result, Value};
 
 /// How often a waiting caller looks at its cancel flag.
 const POLL: Duration = Duration::from_millis(10);
@@ -27,8 +27,9 @@ const POLL: Duration = Duration::from_millis(10);
 const UNBROKEN: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(110);
 
-/// Most mutations of a batch that is carried out beside others.
+/// Most mutations, and bytes of records and values, of a batch that is carried out beside others.
 const BRIEF: usize = 64;
+const BRIEF_BYTES: usize = 64 << 10;
 
 /// The callers of one handle.
 #[derive(Default)]
@@ -50,6 +51,8 @@ struct Queue {
 /// A caller whose batch another one carries out.
 pub(crate) struct Member {
     mutations: Vec<Mutation>,
+    /// Whether it is over in about a millisecond.
+    brief: bool,
     deadline: Option<Instant>,
     cancelled: AtomicBool,
     /// Whether it was in a transaction that failed as a whole, so that its caller has to carry it out.
@@ -88,6 +91,7 @@ impl Member {
         let since = Instant::now();
         Self {
             mutations: mutations.to_vec(),
+            brief: is_brief(mutations),
             deadline: cx.remaining().and_then(|left| since.checked_add(left)),
             cancelled: AtomicBool::new(false),
             apart: AtomicBool::new(false),
@@ -111,12 +115,7 @@ impl Member {
 
     /// Whether another caller may carry it out.
     fn is_shareable(&self) -> bool {
-        self.is_brief() && !self.apart.load(Ordering::Relaxed)
-    }
-
-    /// Whether it is over in less than about a millisecond.
-    fn is_brief(&self) -> bool {
-        self.mutations.len() <= BRIEF && !self.mutations.iter().any(|m| matches!(m, Mutation::DeleteWhere { .. }))
+        self.brief && !self.apart.load(Ordering::Relaxed)
     }
 
     /// What its caller allows.
@@ -130,15 +129,37 @@ impl Member {
     }
 }
 
+fn is_brief(mutations: &[Mutation]) -> bool {
+    mutations.len() <= BRIEF
+        && !mutations.iter().any(|m| matches!(m, Mutation::DeleteWhere { .. }))
+        && mutations.iter().map(bytes).sum::<usize>() <= BRIEF_BYTES
+}
+
+/// How much a mutation writes or compares, about.
+fn bytes(mutation: &Mutation) -> usize {
+    let set = |change: &Change| match change {
+        Change::Set { value: Value::Text(text) | Value::Json(text), .. } => text.len(),
+        Change::Set { value: Value::Blob(bytes), .. } => bytes.len(),
+        _ => 0,
+    };
+    match mutation {
+        Mutation::Insert { row, .. } | Mutation::InsertNext { row, .. } | Mutation::Put { row, .. } => row.as_bytes().len(),
+        Mutation::Expect { row, .. } => row.as_ref().map_or(0, |row| row.as_bytes().len()),
+        Mutation::Update { changes, .. } => changes.iter().map(set).sum(),
+        _ => 0,
+    }
+}
+
 impl Group {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many wait for a leader.
+    /// How many have come: who leads, and who waits.
     #[cfg(test)]
-    pub(crate) fn waiting(&self) -> usize {
-        self.queue().waiting.len()
+    pub(crate) fn present(&self) -> usize {
+        let queue = self.queue();
+        usize::from(queue.led) + queue.waiting.len()
     }
 
     /// Gives the lead, or waits until the batch was carried out. A caller whose time ends while it is in the queue leaves it.

@@ -133,7 +133,7 @@ fn together(failures: u32) -> (Vec<Result<Applied>>, u32, u64) {
                 let (store, cx) = (&store, &cx);
                 // Each key is inserted twice: of two, one is a conflict.
                 let thread = scope.spawn(move || store.apply(cx, &[Mutation::Insert { collection: id, row }]));
-                while store.group.waiting() < usize::try_from(key).expect("a number") {
+                while store.group.present() <= usize::try_from(key).expect("a number") {
                     std::thread::yield_now();
                 }
                 thread
@@ -217,7 +217,7 @@ fn a_damaged_record_fails_its_own_batch_and_none_of_those_that_share_the_commit(
                     let row = note(&notes, if n == place { bad[0] } else { 5 * n64(n) + 1 }, letter);
                     let (store, cx) = (&store, &cx);
                     let thread = scope.spawn(move || store.apply(cx, &[Mutation::Put { collection: id, row }]));
-                    while store.group.waiting() < n {
+                    while store.group.present() <= n {
                         std::thread::yield_now();
                     }
                     thread

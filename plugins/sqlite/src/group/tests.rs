@@ -1,4 +1,4 @@
-use hivemind_abi::model::{Code, CollectionId, Key, Token};
+use hivemind_abi::model::{Code, CollectionId, Key, Row, Token};
 
 use super::*;
 
@@ -184,7 +184,14 @@ fn a_batch_that_may_take_long_is_left_to_lead_itself() {
         heavy.join().expect("it leads");
     });
     let many: Vec<Mutation> = (0..=BRIEF).flat_map(|_| batch()).collect();
-    assert!(!Member::new(&cx, &many).is_brief() && Member::new(&cx, &many[1..]).is_brief());
+    assert!(!is_brief(&many) && is_brief(&many[1..]));
+    let put = |bytes: usize| Mutation::Put { collection: CollectionId(0), row: Row::from_bytes(vec![0; bytes]) };
+    assert!(is_brief(&[put(BRIEF_BYTES - 10), put(10)]) && !is_brief(&[put(BRIEF_BYTES - 10), put(11)]));
+    let set = |bytes: usize| {
+        let changes = vec![Change::set(1, "x".repeat(bytes))];
+        [Mutation::Update { collection: CollectionId(0), key: Key::Int(1), changes, when: vec![] }]
+    };
+    assert!(is_brief(&set(BRIEF_BYTES)) && !is_brief(&set(BRIEF_BYTES + 1)));
 }
 
 #[test]
