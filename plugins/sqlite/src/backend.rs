@@ -189,13 +189,11 @@ impl Sqlite {
         writing.commit(None).map(drop)
     }
 
-    /// Runs what commits outside of a batch, and settles what the commit was.
+    /// Runs what commits outside of a batch and changes no record, and settles what the commit was.
     fn outside_batch<T>(&self, store: &Store, connection: &Connection, work: impl FnOnce() -> Result<T>) -> Result<T> {
         store.opened.check(connection)?;
-        store.history.began(connection);
-        let done = work();
-        store.history.committed(connection, Some(Vec::new()));
-        done
+        let _settled_at_the_end = store.history.outside(connection);
+        work()
     }
 }
 

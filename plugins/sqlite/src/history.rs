@@ -219,19 +219,27 @@ impl History {
         }
     }
 
-    /// Step 1, to be called right after `BEGIN IMMEDIATE`. The transaction must end in `committed` or `ended`.
+    /// Step 1, to be called right after `BEGIN IMMEDIATE`, or see [`Self::outside`]. The transaction must end in `committed` or `ended`.
     pub(crate) fn began(&self, writer: &Connection) {
         let mut state = self.state();
         state.writing = true;
+        // Before the witness is asked: without the lock, a foreign commit in between is noted twice then, rather than never.
+        if state.witnessed != Some(Testimony::Nothing) {
+            state.written = data_version(writer);
+        }
         let now = self.ask();
         if !state.is_known(now) {
             state.log.unknown();
         }
         state.witnessed = now;
         self.show(&state);
-        if now != Some(Testimony::Nothing) {
-            state.written = data_version(writer);
-        }
+    }
+
+    /// The same for what commits by itself and changes no record, such as `VACUUM`, without the write lock. A foreign commit at any
+    /// moment of it moves the writer's own version between step 1 and step 3, and is noted as one of unknown content.
+    pub(crate) fn outside<'h>(&'h self, writer: &'h Connection) -> Outside<'h> {
+        self.began(writer);
+        Outside { history: self, writer }
     }
 
     /// Step 3, to be called right after `COMMIT`. `keys` is `None` when it is not known what changed.
@@ -313,6 +321,19 @@ impl Log {
     fn everything(&mut self) {
         self.changes.record_unknown();
         self.unknown_since = self.changes.token().sequence;
+    }
+}
+
+/// Something that commits by itself. It is settled when this is dropped, also by a panic: what became of it does not matter, because no
+/// record changes.
+pub(crate) struct Outside<'h> {
+    history: &'h History,
+    writer: &'h Connection,
+}
+
+impl Drop for Outside<'_> {
+    fn drop(&mut self) {
+        self.history.committed(self.writer, Some(Vec::new()));
     }
 }
 

@@ -106,3 +106,28 @@ fn head(testimony: Testimony) -> Option<Head> {
         _ => None,
     }
 }
+
+#[test]
+fn what_commits_by_itself_hides_no_foreign_commit_and_is_settled_after_a_panic() {
+    scenes(|writer, other, history| {
+        let start = history.token();
+        {
+            let _outside = history.outside(&writer);
+            writer.execute_batch("VACUUM").expect("SQL");
+        }
+        assert_eq!(history.since(CLIENTS, start).1, Changes::Nothing, "no record changed");
+        {
+            let _outside = history.outside(&writer);
+            write(&other);
+            writer.execute_batch("PRAGMA wal_checkpoint").expect("SQL");
+        }
+        assert_eq!(history.since(CLIENTS, start).1, Changes::Everything);
+        let before = history.token();
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _outside = history.outside(&writer);
+            panic!("in what was done");
+        }));
+        assert!(ended.is_err() && !history.state().writing);
+        assert_eq!(history.since(CLIENTS, before).1, Changes::Nothing);
+    });
+}
