@@ -5,8 +5,9 @@
 //! **SQLCipher itself reads the salt**, the first 16 bytes of the file, because opening and closing the file outside of SQLite would
 //! drop the locks of other connections. The same 16 bytes tell a file that is not encrypted.
 //!
-//! The password and the key are in no message and no `Debug`. Statements that carry them are built in memory that is wiped, and
-//! what SQLite says about such a statement is not passed on, because it may quote it.
+//! The password and the key are in no message and no `Debug`. Statements that carry them are built in memory that is wiped; SQLite
+//! copies the text while it runs it, and those copies are freed without being wiped here. What it says about such a statement is
+//! not passed on, because it may quote it.
 
 use std::fmt::{self, Write as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
