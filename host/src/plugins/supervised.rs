@@ -217,7 +217,11 @@ impl Supervised {
         match close_in_time(backend, &Context::within(CLOSING)) {
             Closed::Answered(Ok(())) => Ok(()),
             Closed::Answered(Err(error)) => {
-                tracing::warn!(module = self.module, "the broken handle did not close: {}", plain(&error.to_string()));
+                tracing::warn!(
+                    module = self.module,
+                    "the broken handle did not close: {}",
+                    plain(&self.secrets.hide(&error.to_string()))
+                );
                 Ok(())
             }
             Closed::Stuck => {
@@ -306,7 +310,7 @@ impl Backend for Supervised {
 
     fn prepare(&self, cx: &Context<'_>, collections: &[Collection]) -> Result<Vec<CollectionId>> {
         // Opened before the lock is taken, which opening takes itself.
-        self.open_handle(cx)?;
+        self.open_handle(cx).map_err(|error| self.secrets.hide_in(error))?;
         let mut recovery = self.recovery();
         let mut prepared = recovery.prepared.clone();
         for collection in collections {
@@ -339,11 +343,11 @@ impl Backend for Supervised {
     }
 
     fn get_many(&self, cx: &Context<'_>, collection: CollectionId, keys: &[Key]) -> Result<Vec<Lookup>> {
-        self.call(cx, |b| b.get_many(cx, collection, keys))
+        self.call(cx, |b| b.get_many(cx, collection, keys)).map(|lookups| self.secrets.hide_in_lookups(lookups))
     }
 
     fn find(&self, cx: &Context<'_>, query: &Query, max_bytes: usize) -> Result<Page> {
-        self.call(cx, |b| b.find(cx, query, max_bytes))
+        self.call(cx, |b| b.find(cx, query, max_bytes)).map(|page| self.secrets.hide_in_page(page))
     }
 
     fn count(&self, cx: &Context<'_>, query: &Query) -> Result<u64> {
@@ -359,15 +363,15 @@ impl Backend for Supervised {
     }
 
     fn sync(&self, cx: &Context<'_>) -> Result<Report> {
-        self.call(cx, |b| b.sync(cx))
+        self.call(cx, |b| b.sync(cx)).map(|report| self.secrets.hide_in_report(report))
     }
 
     fn maintain(&self, cx: &Context<'_>, task: &Task) -> Result<Report> {
-        self.call(cx, |b| b.maintain(cx, task))
+        self.call(cx, |b| b.maintain(cx, task)).map(|report| self.secrets.hide_in_report(report))
     }
 
     fn stats(&self, cx: &Context<'_>) -> Result<Report> {
-        self.call(cx, |b| b.stats(cx))
+        self.call(cx, |b| b.stats(cx)).map(|report| self.secrets.hide_in_report(report))
     }
 
     fn resources(&self) -> Vec<Resource> {

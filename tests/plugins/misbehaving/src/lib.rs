@@ -142,6 +142,10 @@ impl Backend for Misbehaving {
                 page.next = page.next.or_else(|| deeds::anywhere(query));
                 Ok(page)
             }
+            "telling-pages" => {
+                let message = format!("no {} opens it", self.secret);
+                Ok(Page { unreadable: vec![Unreadable { key: Key::Int(1), message }], ..Page::default() })
+            }
             "empty-pages" => Ok(Page { next: deeds::anywhere(query), ..Page::default() }),
             _ => store.find(cx, query, max_bytes),
         }
@@ -209,6 +213,12 @@ impl Backend for Misbehaving {
     fn stats(&self, _cx: &Context<'_>) -> Result<Report> {
         self.store()?;
         let mut report = Report::new();
+        if self.is("telling-stats") {
+            let json = format!("[{{{}: 1}}]", json::quote(&self.secret));
+            report = report.with(&self.secret, self.secret.as_str()).with("engine", Value::Json(json));
+            let message = format!("cannot repair with {}", self.secret);
+            report.problems.push(Problem { collection: self.secret.clone(), key: None, message });
+        }
         if self.is("rude-stats") {
             report = report.with("location", "\u{1b}]0;hello\u{7}").with("en\u{1b}gine", "postgres://user:hunter2@db.example/x");
         }
