@@ -108,6 +108,8 @@ impl Backend for Misbehaving {
         let store = self.store()?;
         match self.misdeed.as_str() {
             "panic-in-get" if key == KeyRef::Int(666) => panic!("misbehaving as told in get"),
+            "panic-beside-a-block" if key == KeyRef::Int(666) => panic!("misbehaving as told in get"),
+            "panic-beside-a-block" if key == KeyRef::Int(667) => deeds::block(),
             "panic-with-a-number" if key == KeyRef::Int(666) => std::panic::panic_any(42_u64),
             "panic-with-a-bomb" if key == KeyRef::Int(666) => std::panic::panic_any(Bomb),
             "panic-while-locked" if key == KeyRef::Int(666) => deeds::panic_while_locked(),
