@@ -22,11 +22,20 @@ pub trait Offload: Send + Sync {
     /// Runs `job`, or drops it if that cannot be done; the caller is told `unavailable` then.
     fn run(&self, job: Box<dyn FnOnce() + Send>);
 
-    /// Calls `wake` when this much time has passed, so that a caller gets its answer although a backend ignores its deadline. Without
-    /// timers, which is the default, nobody is woken, and a call lasts as long as its backend likes.
-    fn wake_after(&self, time: Duration, wake: Box<dyn FnOnce() + Send>) {
+    /// Wakes when this much time has passed, so that a caller gets its answer although a backend ignores its deadline. A wake that is
+    /// [over](Wake::is_over) may be dropped before. Without timers, which is the default, nobody is woken, and a call lasts as long as
+    /// its backend likes.
+    fn wake_after(&self, time: Duration, wake: Box<dyn Wake>) {
         let _ = (time, wake);
     }
+}
+
+/// What ends the waiting for a call that does not come back.
+pub trait Wake: Send {
+    /// Whether nobody waits for that call any more.
+    fn is_over(&self) -> bool;
+    /// Ends the waiting, if somebody still waits.
+    fn wake(self: Box<Self>);
 }
 
 /// How much longer than its deadline a call may take: backends look at it now and then only.
@@ -230,8 +239,7 @@ impl Storage {
         let backend = Arc::clone(&self.inner.backend);
         let (sender, receiver) = oneshot::channel();
         if let Some(left) = cx.remaining() {
-            let expiry = receiver.expiry();
-            offload.wake_after(kind.patience(left), Box::new(move || expiry.expire()));
+            offload.wake_after(kind.patience(left), Box::new(receiver.expiry()));
         }
         offload.run(Box::new(move || {
             if !sender.start() {

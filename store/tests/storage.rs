@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::{Cut, Tracked, open, wait};
 use hivemind_model::{Change, Code, Collection, Error, Index, Key, KeyRef, Kind, Outcome, Row, ValueRef};
 use hivemind_store::clients::NewClient;
-use hivemind_store::{Offload, Options, Storage};
+use hivemind_store::{Offload, Options, Storage, Wake};
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -30,7 +30,7 @@ impl Offload for Pool {
     }
 }
 
-type Alarm = (Duration, Job);
+type Alarm = (Duration, Box<dyn Wake>);
 
 /// A worker thread, and timers whose time passes when the test says so.
 struct Timed {
@@ -46,7 +46,7 @@ impl Timed {
     /// Lets so much time pass for the calls that run.
     fn pass(&self, time: Duration) {
         let due: Vec<Alarm> = self.alarms.lock().expect("lock").extract_if(.., |(after, _)| *after <= time).collect();
-        due.into_iter().for_each(|(_, wake)| wake());
+        due.into_iter().for_each(|(_, wake)| wake.wake());
     }
 }
 
@@ -55,7 +55,7 @@ impl Offload for Timed {
         self.pool.run(job);
     }
 
-    fn wake_after(&self, time: Duration, wake: Job) {
+    fn wake_after(&self, time: Duration, wake: Box<dyn Wake>) {
         self.alarms.lock().expect("lock").push((time, wake));
     }
 }
