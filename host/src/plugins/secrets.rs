@@ -109,7 +109,7 @@ impl Secrets {
                 *text = hidden;
                 found
             }
-            Value::Array(items) => items.iter_mut().fold(false, |found, item| self.hide_in_value(item) || found),
+            Value::Array(items) => items.iter_mut().map(|item| self.hide_in_value(item)).fold(false, |any, found| any | found),
             Value::Object(members) => {
                 let mut found = false;
                 let hide = |(name, mut member): (String, Value)| {
