@@ -85,11 +85,12 @@ impl<'a> Context<'a> {
     }
 
     /// The time that a call made on behalf of this one may take, as [`Context::remaining`] has it; but the first to ask does not start
-    /// a clock that starts late.
+    /// a clock that starts late. So what comes behind each boundary that a call crosses begins anew once: on the way from a host over
+    /// the ABI into a plugin, a call may take up to twice its limit.
     #[must_use]
     pub fn passed_on(&self) -> Option<Duration> {
-        if self.limit.is_some() && self.start.load(Relaxed) == FRESH {
-            self.start.store(ENTERED, Relaxed);
+        // Of two threads one is the first; a plain store by the other would set back a clock that has begun to count.
+        if self.limit.is_some() && self.start.compare_exchange(FRESH, ENTERED, Relaxed, Relaxed).is_ok() {
             return self.limit;
         }
         self.remaining()
@@ -148,6 +149,23 @@ mod tests {
         assert_eq!(cx.remaining(), Some(BRIEF), "starts it");
         std::thread::sleep(BRIEF);
         assert_eq!(cx.passed_on(), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn of_many_threads_only_one_is_the_first_to_look() {
+        for _ in 0..2000 {
+            let cx = Context::starting_late(Duration::MAX);
+            let together = std::sync::Barrier::new(2);
+            std::thread::scope(|scope| {
+                for _ in 0..2 {
+                    scope.spawn(|| {
+                        together.wait();
+                        cx.passed_on()
+                    });
+                }
+            });
+            assert!(cx.start.load(Relaxed) > ENTERED, "the second look started the clock");
+        }
     }
 
     #[test]

@@ -48,5 +48,5 @@ mod transaction;
 pub use clients::{Client, Clients};
 pub use error::{Error, Result};
 pub use hivemind_model as model;
-pub use storage::{Offload, Options, Prepared, Storage};
+pub use storage::{Offload, Options, Prepared, Storage, Wake};
 pub use transaction::Transaction;

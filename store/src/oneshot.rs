@@ -8,6 +8,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
+use crate::storage::Wake;
+
 enum State<T> {
     Queued(Option<Waker>),
     Started(Option<Waker>),
@@ -92,9 +94,13 @@ impl<T> Drop for Sender<T> {
 /// Lets a receiver wait no longer, if it still does.
 pub(crate) struct Expiry<T>(Weak<Shared<T>>);
 
-impl<T> Expiry<T> {
-    /// Gives the job up.
-    pub(crate) fn expire(self) {
+impl<T: Send> Wake for Expiry<T> {
+    fn is_over(&self) -> bool {
+        // The waiting end goes when its caller has the answer, the other when the job ends.
+        self.0.upgrade().is_none_or(|shared| !matches!(*shared.lock(), State::Queued(_) | State::Started(_)))
+    }
+
+    fn wake(self: Box<Self>) {
         if let Some(shared) = self.0.upgrade() {
             shared.finish(|started| State::Late { started });
         }
@@ -150,18 +156,21 @@ mod tests {
         assert_eq!(poll(&mut receiver), Poll::Ready(Delivery::Died));
 
         let (sender, mut receiver) = channel::<u8>();
-        receiver.expiry().expire();
-        assert!(!sender.start(), "nobody waits for it");
+        Box::new(receiver.expiry()).wake();
+        assert!(receiver.expiry().is_over() && !sender.start(), "nobody waits for it");
         assert_eq!(poll(&mut receiver), Poll::Ready(Delivery::Late { started: false }));
         let (sender, mut receiver) = channel();
         assert!(sender.start());
-        receiver.expiry().expire();
+        Box::new(receiver.expiry()).wake();
         sender.send(7);
         assert_eq!(poll(&mut receiver), Poll::Ready(Delivery::Late { started: true }), "what comes later is too late");
 
         let (sender, mut receiver) = channel();
         sender.start();
+        let expiry = receiver.expiry();
+        assert!(!expiry.is_over());
         sender.send(7);
+        assert!(expiry.is_over());
         assert_eq!(poll(&mut receiver), Poll::Ready(Delivery::Value(7)));
     }
 }

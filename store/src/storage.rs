@@ -22,21 +22,59 @@ pub trait Offload: Send + Sync {
     /// Runs `job`, or drops it if that cannot be done; the caller is told `unavailable` then.
     fn run(&self, job: Box<dyn FnOnce() + Send>);
 
-    /// Calls `wake` when this much time has passed, so that a caller gets its answer although a backend ignores its deadline. Without
-    /// timers, which is the default, nobody is woken, and a call lasts as long as its backend likes.
-    fn wake_after(&self, time: Duration, wake: Box<dyn FnOnce() + Send>) {
+    /// Wakes when this much time has passed, so that a caller gets its answer although a backend ignores its deadline. A wake that is
+    /// [over](Wake::is_over) may be dropped before. Without timers, which is the default, nobody is woken, and a call lasts as long as
+    /// its backend likes.
+    fn wake_after(&self, time: Duration, wake: Box<dyn Wake>) {
         let _ = (time, wake);
     }
+}
+
+/// What ends the waiting for a call that does not come back.
+pub trait Wake: Send {
+    /// Whether nobody waits for that call any more.
+    fn is_over(&self) -> bool;
+    /// Ends the waiting, if somebody still waits.
+    fn wake(self: Box<Self>);
 }
 
 /// How much longer than its deadline a call may take: backends look at it now and then only.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// What a job may do, which decides how long its caller waits for it and what can be said when it does not come back.
+#[derive(Clone, Copy)]
+enum Kind {
+    Reads,
+    Writes,
+}
+
+impl Kind {
+    /// How long to wait for a job that has this much time.
+    fn patience(self, left: Duration) -> Duration {
+        let passes = match self {
+            Self::Reads => 1,
+            // The write itself, and reading back what became of it.
+            Self::Writes => 2,
+        };
+        left.saturating_mul(passes).saturating_add(GRACE)
+    }
+
+    fn late(self) -> Error {
+        match self {
+            Self::Reads => Error::deadline("the backend does not answer"),
+            Self::Writes => {
+                Error::outcome_unknown("the backend does not answer, and whether it did what it was asked is not known")
+            }
+        }
+    }
+}
+
 /// How a [`Storage`] calls its backend.
 #[derive(Clone)]
 pub struct Options {
-    /// How long one call may take, waiting in the pool's queue included; [`Storage::prepare`] has all the time it needs. `None`: as
-    /// long as the backend likes. Default: 15 s, which is longer than the 10 s that the Python node holds a lock at most.
+    /// How long one call may take, waiting in the pool's queue included; [`Storage::prepare`] has all the time it needs, and a write
+    /// whose outcome has to be read back gets it once more for that. `None`: as long as the backend likes. Default: 15 s, which is
+    /// longer than the 10 s that the Python node holds a lock at most.
     pub deadline: Option<Duration>,
     /// Where calls go that may block. Default: nowhere, they run in place.
     pub offload: Option<Arc<dyn Offload>>,
@@ -123,11 +161,9 @@ impl Storage {
         let collection = Arc::new(collection);
         let description = Arc::clone(&collection);
         let ids = self
-            .run_in(
-                Context::unbounded(),
-                || Error::deadline("no deadline"),
-                move |backend, cx| backend.prepare(cx, std::slice::from_ref(&*description)),
-            )
+            .run_in(Context::unbounded(), Kind::Writes, move |backend, cx| {
+                backend.prepare(cx, std::slice::from_ref(&*description))
+            })
             .await?;
         let [id] = ids[..] else {
             let name = &collection.name;
@@ -156,7 +192,7 @@ impl Storage {
     pub(crate) fn apply_in_place(&self, cx: &Context<'_>, mutations: &[Mutation]) -> Result<Applied> {
         match self.inner.backend.apply(cx, mutations) {
             Err(error) if error.code() == Code::OutcomeUnknown && !is_about_durability(&error) => {
-                // The call's own time is probably used up by now; reading back gets the same once more.
+                // The call's own time is probably used up by now; reading back gets the same once more, and callers wait for it.
                 let again = self.context();
                 resolve::outcomes(self, &again, mutations)
                     .map(|outcomes| Applied { outcomes, token: hivemind_model::Token::default() })
@@ -166,7 +202,8 @@ impl Storage {
         }
     }
 
-    /// Runs `job` where blocking is allowed.
+    /// Runs a job that writes where blocking is allowed. One that only reads belongs in [`Storage::run_reads`], or a read that is late
+    /// would be reported as a write that nobody knows the outcome of.
     ///
     /// If the returned future is dropped, the job's cancel flag is raised.
     ///
@@ -176,11 +213,10 @@ impl Storage {
         &self,
         job: impl FnOnce(&dyn Backend, &Context<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let unknown = "the backend does not answer, and whether it did what it was asked is not known";
-        self.run_in(self.context(), || Error::outcome_unknown(unknown), job).await
+        self.run_in(self.context(), Kind::Writes, job).await
     }
 
-    /// The same for a job of reads.
+    /// The same for a job that only reads.
     ///
     /// # Errors
     /// As [`Storage::run`], but `deadline` if it does not come back.
@@ -188,13 +224,13 @@ impl Storage {
         &self,
         job: impl FnOnce(&dyn Backend, &Context<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.run_in(self.context(), || Error::deadline("the backend does not answer"), job).await
+        self.run_in(self.context(), Kind::Reads, job).await
     }
 
     async fn run_in<T: Send + 'static>(
         &self,
         cx: Context<'static>,
-        late: impl FnOnce() -> Error,
+        kind: Kind,
         job: impl FnOnce(&dyn Backend, &Context<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let Some(offload) = &self.inner.options.offload else { return job(&*self.inner.backend, &cx) };
@@ -203,8 +239,7 @@ impl Storage {
         let backend = Arc::clone(&self.inner.backend);
         let (sender, receiver) = oneshot::channel();
         if let Some(left) = cx.remaining() {
-            let expiry = receiver.expiry();
-            offload.wake_after(left.saturating_add(GRACE), Box::new(move || expiry.expire()));
+            offload.wake_after(kind.patience(left), Box::new(receiver.expiry()));
         }
         offload.run(Box::new(move || {
             if !sender.start() {
@@ -216,16 +251,16 @@ impl Storage {
         match receiver.await {
             Delivery::Value(answer) => answer,
             Delivery::Late { started: false } => Err(Error::deadline("the worker pool was too busy to begin")),
-            Delivery::Late { started: true } => Err(late()),
+            Delivery::Late { started: true } => Err(kind.late()),
             Delivery::NeverStarted => Err(Error::unavailable("the worker pool takes no more jobs").known_not_applied()),
             Delivery::Died => Err(Error::panicked("the call died before it answered; whether it was applied is not known")),
         }
     }
 
-    /// Runs a job of reads: in place if the backend never blocks for long on them, else as [`Storage::run`] does.
+    /// Runs a job of reads: in place if the backend never blocks for long on them, else as [`Storage::run_reads`] does.
     ///
     /// # Errors
-    /// See [`Storage::run`].
+    /// See [`Storage::run_reads`].
     pub async fn read<T: Send + 'static>(
         &self,
         job: impl FnOnce(&dyn Backend, &Context<'_>) -> Result<T> + Send + 'static,

@@ -6,10 +6,10 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{Tracked, open, wait};
+use common::{Cut, Tracked, open, wait};
 use hivemind_model::{Change, Code, Collection, Error, Index, Key, KeyRef, Kind, Outcome, Row, ValueRef};
 use hivemind_store::clients::NewClient;
-use hivemind_store::{Offload, Options, Storage};
+use hivemind_store::{Offload, Options, Storage, Wake};
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -27,6 +27,36 @@ impl Pool {
 impl Offload for Pool {
     fn run(&self, job: Job) {
         self.0.lock().expect("lock").send(job).expect("a worker");
+    }
+}
+
+type Alarm = (Duration, Box<dyn Wake>);
+
+/// A worker thread, and timers whose time passes when the test says so.
+struct Timed {
+    pool: Pool,
+    alarms: Mutex<Vec<Alarm>>,
+}
+
+impl Timed {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { pool: Pool::new(), alarms: Mutex::default() })
+    }
+
+    /// Lets so much time pass for the calls that run.
+    fn pass(&self, time: Duration) {
+        let due: Vec<Alarm> = self.alarms.lock().expect("lock").extract_if(.., |(after, _)| *after <= time).collect();
+        due.into_iter().for_each(|(_, wake)| wake.wake());
+    }
+}
+
+impl Offload for Timed {
+    fn run(&self, job: Job) {
+        self.pool.run(job);
+    }
+
+    fn wake_after(&self, time: Duration, wake: Box<dyn Wake>) {
+        self.alarms.lock().expect("lock").push((time, wake));
     }
 }
 
@@ -211,5 +241,53 @@ fn preparing_a_store_has_no_deadline() {
             cx.check()
         }));
         assert_eq!(error.expect_err("other calls have one").code(), Code::Deadline);
+    }
+}
+
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// A store of clients whose next look-up takes so long.
+fn slow_next_time(time: Duration) -> (Arc<Tracked>, hivemind_store::Clients, impl Fn()) {
+    let (backend, timed) = (Arc::new(Tracked { without_inline_reads: true, ..Tracked::default() }), Timed::new());
+    let offload: Option<Arc<dyn Offload>> = Some(timed.clone());
+    let clients = open(&backend, Options { offload, deadline: Some(DEADLINE), ..Options::default() });
+    let slow = {
+        let backend = backend.clone();
+        move || {
+            let timed = timed.clone();
+            *backend.after_lookup.lock().expect("lock") = Some(Box::new(move || timed.pass(time)));
+        }
+    };
+    (backend, clients, slow)
+}
+
+/// Reading back may take as long as the write that went before, and the caller is not told "unknown" in the middle of it.
+#[test]
+fn reading_back_an_unknown_outcome_has_the_time_it_is_given() {
+    let (backend, clients, slow) = slow_next_time(DEADLINE * 2 - Duration::from_secs(1));
+    *backend.cut.lock().expect("lock") = Some(Cut::AfterCommit);
+    slow();
+    let added = wait(clients.add(NewClient::new("k"))).expect("found by reading back");
+    assert_eq!(added.api_key.as_str(), "k");
+
+    let (backend, clients, slow) = slow_next_time(DEADLINE * 2 + Duration::from_secs(2));
+    *backend.cut.lock().expect("lock") = Some(Cut::AfterCommit);
+    slow();
+    match wait(clients.add(NewClient::new("k"))) {
+        Err(hivemind_store::Error::Backend(error)) => assert_eq!(error.code(), Code::OutcomeUnknown, "{error}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_read_that_is_late_is_no_write_of_unknown_outcome() {
+    let (_, clients, slow) = slow_next_time(DEADLINE + Duration::from_secs(2));
+    let client = wait(clients.add(NewClient::new("k"))).expect("added");
+    wait(clients.revoke(&client)).expect("revoked");
+    // Refused, and then it is looked up why.
+    slow();
+    match wait(clients.rename(&client, "new")) {
+        Err(hivemind_store::Error::Backend(error)) => assert_eq!(error.code(), Code::Deadline, "{error}"),
+        other => panic!("{other:?}"),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hivemind_model::{Backend, Code, Collection, Context, Key, KeyRef, Kind, Mutation, Query, Row};
 use hivemind_tests::{build, loader, place};
@@ -78,6 +79,40 @@ fn many_threads_that_meet_a_panic_all_end_with_an_answer() {
             });
         }
     });
-    std::thread::sleep(std::time::Duration::from_millis(2100));
+    std::thread::sleep(Duration::from_millis(2100));
     assert_eq!(backend.get(&CX, id, KeyRef::Int(1)), Ok(None), "it recovers");
+}
+
+/// Nobody waits for the stuck call again and again, and it is not waited for without end.
+#[test]
+fn a_panic_beside_a_call_that_never_ends_closes_the_store_for_good() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = json!({"misdeed": "panic-beside-a-block", "durable": true, "resource": "beside a block"});
+    let backend = misbehaving(folder.path(), settings);
+    let id = backend.prepare(&CX, &[collection("one")]).expect("prepared")[0];
+    let (begin, begun) = std::sync::mpsc::channel();
+    let stuck = Arc::clone(&backend);
+    std::thread::spawn(move || {
+        begin.send(()).expect("awaited");
+        stuck.get(&CX, id, KeyRef::Int(667))
+    });
+    begun.recv().expect("it begins");
+    std::thread::sleep(Duration::from_millis(200));
+    backend.get(&CX, id, KeyRef::Int(666)).expect_err("a panic");
+    let (mut waited, mut refused) = (0, 0);
+    let end = loop {
+        let error = backend.get(&Context::within(Duration::from_millis(20)), id, KeyRef::Int(1)).expect_err("no new handle");
+        match error.message() {
+            _ if !error.retryable() => break error,
+            message if message.contains("still run in its old handle") => waited += 1,
+            message if message.contains("it is tried again in") => refused += 1,
+            _ => panic!("{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert!(waited > 0 && refused > waited, "{waited} waited, {refused} were told at once");
+    assert_eq!(end.code(), Code::Unavailable);
+    for error in [end, backend.count(&CX, &Query::all(id)).expect_err("for good"), backend.close(&CX).expect_err("not closed")] {
+        assert!(error.message().contains("does not come back") && error.message().contains("restart"), "{error}");
+    }
 }

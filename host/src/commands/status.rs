@@ -33,7 +33,7 @@ pub fn run(args: &Args, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Fai
     let in_use = is_in_use(&opened.storage);
     let clients = opened.clients()?;
     let session = Session { config, opened, clients };
-    let report = pollster::block_on(session.opened.storage.run(|backend, cx| backend.stats(cx)))?;
+    let report = pollster::block_on(session.opened.storage.run_reads(|backend, cx| backend.stats(cx)))?;
     let revoked = pollster::block_on(session.clients.count_revoked())?;
     let live = pollster::block_on(session.clients.count())?.saturating_sub(revoked);
     // Backends name all of them with the first page.

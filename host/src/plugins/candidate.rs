@@ -142,7 +142,21 @@ fn read_at_rest(file: &mut File) -> Result<Vec<u8>, Reason> {
 
 fn is_recent(meta: &Metadata) -> bool {
     // A time in the future says nothing either.
-    meta.modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age < TICK) || at > SystemTime::now())
+    let is_recent = |at: SystemTime| at.elapsed().map_or(true, |age| age < TICK);
+    meta.modified().is_ok_and(is_recent) || changed(meta).is_some_and(is_recent)
+}
+
+/// When anything of a file last changed. Unlike the time of its content, nobody can set it.
+#[cfg(unix)]
+fn changed(meta: &Metadata) -> Option<SystemTime> {
+    use std::os::unix::fs::MetadataExt as _;
+    let (seconds, nanos) = (u64::try_from(meta.ctime()).ok()?, u64::try_from(meta.ctime_nsec()).ok()?);
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds) + Duration::from_nanos(nanos))
+}
+
+#[cfg(not(unix))]
+fn changed(_meta: &Metadata) -> Option<SystemTime> {
+    None
 }
 
 /// What changes with a file's content.
@@ -219,4 +233,22 @@ pub fn sha256(bytes: &[u8]) -> String {
         let _ = write!(hex, "{byte:02x}");
         hex
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_just_written_is_recent_whatever_time_it_was_given() {
+        let file = tempfile::tempfile().expect("a file");
+        // The test may be held up for longer than a tick; hardly each time.
+        let was_recent = (0..100).any(|_| {
+            file.set_modified(SystemTime::UNIX_EPOCH).expect("set");
+            is_recent(&file.metadata().expect("there"))
+        });
+        assert_eq!(was_recent, cfg!(unix));
+        std::thread::sleep(TICK * 2);
+        assert!(!is_recent(&file.metadata().expect("there")));
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use hivemind_abi::model::Error;
+use hivemind_abi::model::{Error, Lookup, Page, Report, Value as Stored};
 use serde_json::{Map, Value};
 
 use super::manifest::Manifest;
@@ -51,6 +51,77 @@ impl Secrets {
         let mut detail = error.detail().clone();
         detail.place = detail.place.map(|place| self.hide(&place));
         Error::new(error.code(), error.retryable(), self.hide(error.message())).with_detail(detail)
+    }
+
+    /// The same report without them, in names, texts and problems.
+    #[must_use]
+    pub fn hide_in_report(&self, mut report: Report) -> Report {
+        for (name, value) in &mut report.entries {
+            self.hide_here(name);
+            match value {
+                Stored::Text(text) => self.hide_here(text),
+                Stored::Json(json) => self.hide_in_json(json),
+                _ => {}
+            }
+        }
+        for problem in &mut report.problems {
+            self.hide_here(&mut problem.collection);
+            self.hide_here(&mut problem.message);
+        }
+        report
+    }
+
+    /// The same page without them in what it says of unreadable records. The records themselves are the caller's own.
+    #[must_use]
+    pub fn hide_in_page(&self, mut page: Page) -> Page {
+        page.unreadable.iter_mut().for_each(|record| self.hide_here(&mut record.message));
+        page
+    }
+
+    /// The same look-ups without them in those that failed.
+    #[must_use]
+    pub fn hide_in_lookups(&self, mut lookups: Vec<Lookup>) -> Vec<Lookup> {
+        for lookup in lookups.iter_mut().filter(|lookup| lookup.is_err()) {
+            *lookup = std::mem::replace(lookup, Ok(None)).map_err(|error| self.hide_in(error));
+        }
+        lookups
+    }
+
+    fn hide_here(&self, text: &mut String) {
+        if self.0.iter().any(|secret| text.contains(secret.as_str())) {
+            *text = self.hide(text);
+        }
+    }
+
+    /// In JSON a secret may be written with escapes.
+    fn hide_in_json(&self, json: &mut String) {
+        let Ok(mut value) = serde_json::from_str::<Value>(json) else { return self.hide_here(json) };
+        if self.hide_in_value(&mut value) {
+            *json = value.to_string();
+        }
+    }
+
+    fn hide_in_value(&self, value: &mut Value) -> bool {
+        match value {
+            Value::String(text) => {
+                let hidden = self.hide(text);
+                let found = hidden != *text;
+                *text = hidden;
+                found
+            }
+            Value::Array(items) => items.iter_mut().map(|item| self.hide_in_value(item)).fold(false, |any, found| any | found),
+            Value::Object(members) => {
+                let mut found = false;
+                let hide = |(name, mut member): (String, Value)| {
+                    let hidden = self.hide(&name);
+                    found |= self.hide_in_value(&mut member) || hidden != name;
+                    (hidden, member)
+                };
+                *members = std::mem::take(members).into_iter().map(hide).collect();
+                found
+            }
+            _ => false,
+        }
     }
 }
 

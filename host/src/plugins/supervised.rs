@@ -5,8 +5,8 @@
 //! growing pauses. One that is not durable is not: it would come back empty, and satellites told "unknown key" give up for ever. It
 //! answers `poisoned` until the process ends.
 //!
-//! A plugin may also not come back. Closing waits for it in another thread and gives up some time after the deadline; what it holds
-//! then stays taken until the process ends.
+//! A plugin may also not come back. Closing waits for it in another thread and gives up some time after the deadline, and opening
+//! anew gives up when a call in the old handle has gone on for too long; what it holds then stays taken until the process ends.
 //!
 //! Callers keep their collection ids across this, because the ids of a handle count from 0 in the order of first preparation, which is
 //! checked.
@@ -29,6 +29,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const HEALTHY: Duration = Duration::from_secs(600);
 /// How long a store may take to close when it is dropped or abandoned.
 const CLOSING: Duration = Duration::from_secs(5);
+/// How long after a panic calls may still run in the broken handle: longer than a node gives any call by default.
+const STILL_RUNNING: Duration = Duration::from_secs(20);
 /// How much longer than it was told it may take.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -52,14 +54,21 @@ pub struct Supervised {
 #[derive(Clone)]
 enum Handle {
     Open(Arc<dyn Backend>),
-    Poisoned { broken: Option<Arc<dyn Backend>>, why: String },
+    Poisoned {
+        broken: Option<Arc<dyn Backend>>,
+        why: String,
+    },
     Closed,
+    /// Given up: something in it does not come back.
+    Stuck,
 }
 
 struct Recovery {
     /// What was prepared, in the order of first preparation: position is id.
     prepared: Vec<Collection>,
     opened_at: Instant,
+    /// When it was first tried to open anew after the last panic; `None` while the handle is sound.
+    broken_at: Option<Instant>,
     next_try: Instant,
     pause: Duration,
 }
@@ -76,7 +85,13 @@ impl Supervised {
             open,
             secrets,
             handle: RwLock::new(Handle::Open(Arc::from(backend))),
-            recovery: Mutex::new(Recovery { prepared: Vec::new(), opened_at: now, next_try: now, pause: FIRST_PAUSE }),
+            recovery: Mutex::new(Recovery {
+                prepared: Vec::new(),
+                opened_at: now,
+                broken_at: None,
+                next_try: now,
+                pause: FIRST_PAUSE,
+            }),
             claim: Mutex::new(Some(claim)),
         }
     }
@@ -131,6 +146,7 @@ impl Supervised {
         match self.handle() {
             Handle::Open(backend) => Ok(backend),
             Handle::Closed => Err(self.closed()),
+            Handle::Stuck => Err(self.stuck()),
             Handle::Poisoned { why, .. } if !self.capabilities.has(Capability::Durable) => Err(Error::poisoned(format!(
                 "{} panicked and is not durable, so it is not opened again: it would come back empty; restart the node ({why})",
                 self.module
@@ -170,18 +186,22 @@ impl Supervised {
         match self.handle() {
             Handle::Open(backend) => return Ok(backend),
             Handle::Closed => return Err(self.closed()),
+            Handle::Stuck => return Err(self.stuck()),
             Handle::Poisoned { .. } => {}
         }
         let now = Instant::now();
-        if recovery.opened_at.elapsed() > HEALTHY {
+        if recovery.broken_at.is_none() && recovery.opened_at.elapsed() > HEALTHY {
             (recovery.next_try, recovery.pause) = (now, FIRST_PAUSE);
         }
+        let broken_at = *recovery.broken_at.get_or_insert(now);
         if now < recovery.next_try {
             return Err(self.not_yet(why, format!("it is tried again in {:.1?}", recovery.next_try - now)));
         }
-        self.abandon(cx, why)?;
-        recovery.next_try = now + recovery.pause;
+        let abandoned = self.abandon(cx, why, broken_at + STILL_RUNNING);
+        // A try that waited in vain for the old handle counts too, or every caller would wait as long.
+        recovery.next_try = Instant::now() + recovery.pause;
         recovery.pause = (recovery.pause * 2).min(LONGEST_PAUSE);
+        abandoned?;
         let backend = (self.open)().and_then(|backend| {
             self.check_same(backend.as_ref())?;
             if !recovery.prepared.is_empty() {
@@ -192,22 +212,26 @@ impl Supervised {
         });
         let backend: Arc<dyn Backend> =
             Arc::from(backend.map_err(|e| self.not_yet(why, format!("it could not be opened again: {e}")))?);
-        recovery.opened_at = now;
+        (recovery.opened_at, recovery.broken_at) = (now, None);
         tracing::warn!(module = self.module, "opened again after a panic");
         self.set(Handle::Open(Arc::clone(&backend)));
         Ok(backend)
     }
 
     /// Waits until no call runs in the broken handle any more, and closes it: what it holds of the store must be free before a new
-    /// one opens.
-    fn abandon(&self, cx: &Context<'_>, why: &str) -> Result<()> {
+    /// one opens. What still runs at `latest` is taken for stuck.
+    fn abandon(&self, cx: &Context<'_>, why: &str, latest: Instant) -> Result<()> {
         let mut handle = self.handle.write().unwrap_or_else(PoisonError::into_inner);
         let Handle::Poisoned { broken, .. } = &mut *handle else { return Ok(()) };
         let Some(backend) = broken.take() else { return Ok(()) };
         drop(handle);
         let until = Instant::now() + cx.remaining_or(CLOSING);
         while Arc::strong_count(&backend) > 1 {
-            if Instant::now() >= until {
+            let now = Instant::now();
+            if now >= latest {
+                return Err(self.give_up());
+            }
+            if now >= until {
                 self.set(Handle::Poisoned { broken: Some(backend), why: why.to_owned() });
                 return Err(self.not_yet(why, "calls still run in its old handle"));
             }
@@ -217,22 +241,31 @@ impl Supervised {
         match close_in_time(backend, &Context::within(CLOSING)) {
             Closed::Answered(Ok(())) => Ok(()),
             Closed::Answered(Err(error)) => {
-                tracing::warn!(module = self.module, "the broken handle did not close: {}", plain(&error.to_string()));
+                tracing::warn!(
+                    module = self.module,
+                    "the broken handle did not close: {}",
+                    plain(&self.secrets.hide(&error.to_string()))
+                );
                 Ok(())
             }
-            Closed::Stuck => {
-                self.set(Handle::Closed);
-                self.keep_claim();
-                Err(self.stuck())
-            }
+            Closed::Stuck => Err(self.give_up()),
         }
     }
 
+    fn give_up(&self) -> Error {
+        self.set(Handle::Stuck);
+        self.keep_claim();
+        let error = self.stuck();
+        tracing::error!(module = self.module, "{}", error.message());
+        error
+    }
+
     fn stuck(&self) -> Error {
-        Error::unavailable(format!(
-            "{} does not come back from closing; its store stays taken until the program ends",
+        let message = format!(
+            "{} does not come back from a call or from closing; its store stays taken until the program ends: restart it",
             self.module
-        ))
+        );
+        Error::new(Code::Unavailable, false, message)
     }
 
     /// Never gives back what a handle that does not come back may still hold.
@@ -306,7 +339,7 @@ impl Backend for Supervised {
 
     fn prepare(&self, cx: &Context<'_>, collections: &[Collection]) -> Result<Vec<CollectionId>> {
         // Opened before the lock is taken, which opening takes itself.
-        self.open_handle(cx)?;
+        self.open_handle(cx).map_err(|error| self.secrets.hide_in(error))?;
         let mut recovery = self.recovery();
         let mut prepared = recovery.prepared.clone();
         for collection in collections {
@@ -339,11 +372,11 @@ impl Backend for Supervised {
     }
 
     fn get_many(&self, cx: &Context<'_>, collection: CollectionId, keys: &[Key]) -> Result<Vec<Lookup>> {
-        self.call(cx, |b| b.get_many(cx, collection, keys))
+        self.call(cx, |b| b.get_many(cx, collection, keys)).map(|lookups| self.secrets.hide_in_lookups(lookups))
     }
 
     fn find(&self, cx: &Context<'_>, query: &Query, max_bytes: usize) -> Result<Page> {
-        self.call(cx, |b| b.find(cx, query, max_bytes))
+        self.call(cx, |b| b.find(cx, query, max_bytes)).map(|page| self.secrets.hide_in_page(page))
     }
 
     fn count(&self, cx: &Context<'_>, query: &Query) -> Result<u64> {
@@ -359,15 +392,15 @@ impl Backend for Supervised {
     }
 
     fn sync(&self, cx: &Context<'_>) -> Result<Report> {
-        self.call(cx, |b| b.sync(cx))
+        self.call(cx, |b| b.sync(cx)).map(|report| self.secrets.hide_in_report(report))
     }
 
     fn maintain(&self, cx: &Context<'_>, task: &Task) -> Result<Report> {
-        self.call(cx, |b| b.maintain(cx, task))
+        self.call(cx, |b| b.maintain(cx, task)).map(|report| self.secrets.hide_in_report(report))
     }
 
     fn stats(&self, cx: &Context<'_>) -> Result<Report> {
-        self.call(cx, |b| b.stats(cx))
+        self.call(cx, |b| b.stats(cx)).map(|report| self.secrets.hide_in_report(report))
     }
 
     fn resources(&self) -> Vec<Resource> {
@@ -382,13 +415,14 @@ impl Backend for Supervised {
         let closed = match self.set(Handle::Closed) {
             Handle::Open(backend) | Handle::Poisoned { broken: Some(backend), .. } => match close_in_time(backend, cx) {
                 Closed::Answered(answer) => answer.map_err(|error| self.secrets.hide_in(error)),
-                Closed::Stuck => {
-                    self.keep_claim();
-                    return Err(self.stuck());
-                }
+                Closed::Stuck => return Err(self.give_up()),
             },
             Handle::Poisoned { broken: None, .. } => Ok(()),
             Handle::Closed => return Err(self.closed()),
+            Handle::Stuck => {
+                self.set(Handle::Stuck);
+                return Err(self.stuck());
+            }
         };
         // What could not be closed may still hold its files.
         if closed.is_ok() {

@@ -104,10 +104,17 @@ fn check_part(part: &Path, meta: &Metadata, sticky: bool) -> Result<(), Reason> 
     Ok(())
 }
 
-/// Whether a file's mode is not all there is to who may do what with it.
+/// Whether a file's mode is not all there is to who may do what with it. Where that cannot be found out, it is not.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn has_access_list(part: &Path) -> bool {
-    rustix::fs::getxattr(part, "system.posix_acl_access", &mut [0_u8; 4096]).is_ok_and(|length| length > 0)
+    use rustix::io::Errno;
+
+    // A list that is longer than this is an error, and a list.
+    match rustix::fs::getxattr(part, "system.posix_acl_access", &mut [0_u8; 4096]) {
+        Ok(length) => length > 0,
+        Err(Errno::NODATA | Errno::NOTSUP) => false,
+        Err(_) => true,
+    }
 }
 
 /// Elsewhere an access list does not show in the mode.

@@ -214,7 +214,7 @@ impl Clients {
     /// The client as it is stored now, past any cache, if it still has its access key.
     async fn stored(&self, client: &Client) -> Result<Client> {
         let (id, collection) = (client.id, self.id);
-        let row = self.storage.run(move |backend, cx| backend.get(cx, collection, KeyRef::Int(id))).await?;
+        let row = self.storage.run_reads(move |backend, cx| backend.get(cx, collection, KeyRef::Int(id))).await?;
         let stored = row.map(|row| Client::from_row(&self.collection, &row)).transpose()?;
         still(client, stored)
     }

@@ -17,7 +17,7 @@ fn a_close_that_never_ends_is_given_up_and_its_store_stays_taken() {
     let (backend, id) = misbehaving(&block);
     let error = backend.close(&Context::within(Duration::from_millis(50))).expect_err("given up");
     assert_eq!((error.code(), error.retryable()), (Code::Unavailable, false));
-    assert_says(&error, &["misbehaving-db-plugin does not come back from closing", "until the program ends"]);
+    assert_says(&error, &["misbehaving-db-plugin does not come back", "from closing", "until the program ends: restart it"]);
     assert_eq!(backend.get(&CX, id, KeyRef::Int(1)).expect_err("closed").code(), Code::Unavailable);
     drop(backend);
     let Err(OpenError::Refused(refusal)) = open("misbehaving", &block) else { panic!("it is taken") };

@@ -73,20 +73,24 @@ fn an_access_list_that_lets_others_write_is_refused() {
         return;
     }
     Checked::read(&path, &Lock::default()).expect("a private group may write");
-    // user::rwx, user:12345:rw-, group::r-x, mask::rwx, other::r-x, as the kernel stores them.
-    let entries: [(u16, u16, u32); 5] =
-        [(1, 7, u32::MAX), (2, 6, 12_345), (4, 5, u32::MAX), (0x10, 7, u32::MAX), (0x20, 5, u32::MAX)];
-    let mut list = 2_u32.to_le_bytes().to_vec();
-    for (tag, rights, who) in entries {
-        list.extend([&tag.to_le_bytes()[..], &rights.to_le_bytes(), &who.to_le_bytes()].concat());
-    }
-    match rustix::fs::setxattr(&path, "system.posix_acl_access", &list, rustix::fs::XattrFlags::empty()) {
-        Ok(()) => {
-            let fix = format!("setfacl -b {}", path.display());
-            refused(&path, "untrusted", &["through its access list", &fix]);
+    // user::rwx, then for each of some users rw-, group::r-x, mask::rwx, other::r-x, as the kernel stores them. A list may be long.
+    for users in [1, 1000] {
+        let named = (0..users).map(|n| (2, 6, 12_345 + n));
+        let others = [(4, 5, u32::MAX), (0x10, 7, u32::MAX), (0x20, 5, u32::MAX)];
+        let mut list = 2_u32.to_le_bytes().to_vec();
+        for (tag, rights, who) in [(1_u16, 7_u16, u32::MAX)].into_iter().chain(named).chain(others) {
+            list.extend([&tag.to_le_bytes()[..], &rights.to_le_bytes(), &who.to_le_bytes()].concat());
         }
-        // Where the file system has none, nobody can be let in by one.
-        Err(rustix::io::Errno::OPNOTSUPP) => eprintln!("skipped: {} is on a file system without access lists", path.display()),
-        Err(error) => panic!("{}: {error}", path.display()),
+        match rustix::fs::setxattr(&path, "system.posix_acl_access", &list, rustix::fs::XattrFlags::empty()) {
+            Ok(()) => {
+                let fix = format!("setfacl -b {}", path.display());
+                refused(&path, "untrusted", &["through its access list", &fix]);
+            }
+            // Where the file system has none, or none so long, nobody can be let in by one.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSPC) => {
+                eprintln!("skipped: {} is on a file system without access lists of {users} users", path.display());
+            }
+            Err(error) => panic!("{}: {error}", path.display()),
+        }
     }
 }

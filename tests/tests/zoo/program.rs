@@ -35,6 +35,17 @@ fn what_a_plugin_says_cannot_drive_the_terminal_or_show_a_secret() {
     let ended = rude.run(&["status"]);
     calm(&ended);
     assert!(ended.well().contains("\\u{1b}]0;hello"));
+    let (telling, _folder) = operator("telling-stats");
+    for words in [&["status"][..], &["status", "--json"]] {
+        let ended = telling.run(words);
+        calm(&ended);
+        assert!(ended.err.contains("********: cannot repair with ********"), "{ended:?}");
+        assert!(ended.well().contains("********"), "{words:?}");
+    }
+    let (telling, _folder) = operator("telling-pages");
+    let ended = telling.run(&["list-clients"]);
+    calm(&ended);
+    assert!(ended.err.contains("no ******** opens it"), "{ended:?}");
     let (rude, _folder) = operator("rude-log");
     let ended = rude.run(&["list-clients"]);
     calm(&ended);

@@ -108,6 +108,8 @@ impl Backend for Misbehaving {
         let store = self.store()?;
         match self.misdeed.as_str() {
             "panic-in-get" if key == KeyRef::Int(666) => panic!("misbehaving as told in get"),
+            "panic-beside-a-block" if key == KeyRef::Int(666) => panic!("misbehaving as told in get"),
+            "panic-beside-a-block" if key == KeyRef::Int(667) => deeds::block(),
             "panic-with-a-number" if key == KeyRef::Int(666) => std::panic::panic_any(42_u64),
             "panic-with-a-bomb" if key == KeyRef::Int(666) => std::panic::panic_any(Bomb),
             "panic-while-locked" if key == KeyRef::Int(666) => deeds::panic_while_locked(),
@@ -141,6 +143,10 @@ impl Backend for Misbehaving {
                 let mut page = store.find(cx, &Query { after: None, ..query.clone() }, max_bytes)?;
                 page.next = page.next.or_else(|| deeds::anywhere(query));
                 Ok(page)
+            }
+            "telling-pages" => {
+                let message = format!("no {} opens it", self.secret);
+                Ok(Page { unreadable: vec![Unreadable { key: Key::Int(1), message }], ..Page::default() })
             }
             "empty-pages" => Ok(Page { next: deeds::anywhere(query), ..Page::default() }),
             _ => store.find(cx, query, max_bytes),
@@ -209,6 +215,12 @@ impl Backend for Misbehaving {
     fn stats(&self, _cx: &Context<'_>) -> Result<Report> {
         self.store()?;
         let mut report = Report::new();
+        if self.is("telling-stats") {
+            let json = format!("[{{{}: 1}}]", json::quote(&self.secret));
+            report = report.with(&self.secret, self.secret.as_str()).with("engine", Value::Json(json));
+            let message = format!("cannot repair with {}", self.secret);
+            report.problems.push(Problem { collection: self.secret.clone(), key: None, message });
+        }
         if self.is("rude-stats") {
             report = report.with("location", "\u{1b}]0;hello\u{7}").with("en\u{1b}gine", "postgres://user:hunter2@db.example/x");
         }
