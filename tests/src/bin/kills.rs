@@ -5,8 +5,7 @@ use std::path::Path;
 use hivemind_tests::faults::campaign::{Options, campaign};
 use hivemind_tests::faults::site::{Backend as _, Files};
 
-const USAGE: &str =
-    "usage: kills [--cuts N (each backend; 1000)] [--seed N (drawn)] [--jobs N (3)] [--backend sqlite|json|ledger]";
+const USAGE: &str = "usage: kills [--cuts N (each backend; 1000)] [--cuts-per-store N (15)] [--seed N (drawn)] [--jobs N (3)] [--backend sqlite|json|ledger]";
 
 fn main() {
     let mut options = Options::new(1000, fastrand::u64(..1_000_000_000));
@@ -17,6 +16,7 @@ fn main() {
         let number = || value.parse::<u64>().unwrap_or_else(|e| fail(&format!("{name} {value}: {e}\n{USAGE}")));
         match name.as_str() {
             "--cuts" => options.cuts = number(),
+            "--cuts-per-store" => options.cuts_per_store = number().max(1),
             "--seed" => options.seed = number(),
             "--jobs" => options.jobs = usize::try_from(number()).unwrap_or(1).max(1),
             "--backend" => {
