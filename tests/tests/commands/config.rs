@@ -105,7 +105,7 @@ fn a_named_file_is_used_and_one_that_is_missing_is_an_error_and_not_created() {
     let missing = operator.home().join("missing.json");
     for words in [&["status"][..], &["add-client"], &["print-config"]] {
         let words: Vec<&str> = words.iter().copied().chain(["--config", text(&missing)]).collect();
-        operator.run(&words).fails(3, &["error[config]", text(&missing), "correct --config"]);
+        operator.run(&words).fails(3, &["error[config]", text(&missing), "correct the file or --config"]);
     }
     assert!(!missing.exists());
     operator.run(&["status", "--config", text(operator.home())]).fails(3, &["error[config]", "folder"]);
