@@ -246,6 +246,8 @@ impl Storage {
                 return;
             }
             let answer = job(&*backend, &cx.cancelled_by(&flag));
+            // First let go, then answer: whoever hears it may be about to end the program, and the last to hold a store closes it.
+            drop(backend);
             sender.send(answer);
         }));
         match receiver.await {

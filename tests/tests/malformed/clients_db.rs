@@ -61,14 +61,14 @@ fn no_database() -> Vec<Case> {
             "what encryption looks like",
             (0..8192_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect::<Vec<_>>(),
         )
-        .fails(8, &["error[corrupt]", FILE, "encrypted"]),
+        .fails(5, &["error[denied]", FILE, "encrypted"]),
         Case::new("an encrypted database without its password", |o| {
             folder(&o.data());
             let db = Connection::open(path(o)).expect("a database");
             db.execute_batch("PRAGMA key = 'sixteen-or-more-characters'; CREATE TABLE clients (client_id INTEGER PRIMARY KEY);")
                 .expect("encrypted");
         })
-        .fails(8, &["error[corrupt]", FILE, "encrypted"]),
+        .fails(5, &["error[denied]", FILE, "encrypted"]),
         spoilt("cut in the middle of a page", |o| {
             let file = std::fs::OpenOptions::new().write(true).open(path(o)).expect("open");
             file.set_len(file.metadata().expect("a size").len() - 5000).expect("cut");
