@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use hivemind_model::{Capability, Changes, Code, Collection, Index, Kind, Query, Task, Token, Value};
+use hivemind_model::{Capability, Changes, Code, Collection, Index, Kind, Query, Resource, Task, Token, Value};
 
 use crate::case::{Case, Checked, Failure};
 use crate::check::{ensure, equal, refused};
@@ -145,24 +145,32 @@ fn encryption(subject: &dyn Subject) -> Checked {
     if !store.instance.is_encrypted() {
         return Err(Failure::Skipped("the subject does not say that its stores are encrypted".to_owned()));
     }
-    store.one(store.insert(1, &[("t", MARK.into()), ("code", MARK.into())])?)?;
     let resources = store.backend.resources();
+    let before = contents(&resources)?;
+    store.one(store.insert(1, &[("t", MARK.into()), ("code", MARK.into())])?)?;
     store.close()?;
-    let named = resources.iter().filter(|r| r.kind == "file").map(|r| PathBuf::from(&r.name));
-    let files: Vec<_> = named.flat_map(|file| in_its_folder(&file)).collect();
-    ensure(!files.is_empty(), || "the resources of an encrypted store: expected a file, found none".to_owned())?;
-    for file in files {
-        let bytes = std::fs::read(&file).map_err(|e| Failure::wrong(format!("{}: {e}", file.display())))?;
+    let after = contents(&resources)?;
+    let mut written = after.iter().filter(|file| !before.contains(file)).peekable();
+    ensure(written.peek().is_some(), || {
+        "the folders of an encrypted store's resources: expected a file that a write changes, found none".to_owned()
+    })?;
+    for (file, bytes) in written {
         let is_clear = bytes.windows(MARK.len()).any(|w| w == MARK.as_bytes());
         ensure(!is_clear, || format!("an encrypted store: what is stored can be read in {}", file.display()))?;
     }
     Ok(())
 }
 
-/// The files in the folder of a file: a backend may have one for each collection, and others beside them.
-fn in_its_folder(file: &std::path::Path) -> Vec<PathBuf> {
-    let entries = file.parent().and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(|path| path.is_file()).collect()
+/// What lies in the folders of a store's files: a backend may have one for each collection, and others beside them.
+fn contents(resources: &[Resource]) -> Result<Vec<(PathBuf, Vec<u8>)>, Failure> {
+    let named = resources.iter().filter(|r| r.kind == "file").map(|r| PathBuf::from(&r.name));
+    let folders = named.filter_map(|file| file.parent().and_then(|folder| std::fs::read_dir(folder).ok()));
+    let files = folders.flatten().flatten().map(|entry| entry.path()).filter(|path| path.is_file());
+    let read = |file: PathBuf| match std::fs::read(&file) {
+        Ok(bytes) => Ok((file, bytes)),
+        Err(e) => Err(Failure::wrong(format!("{}: {e}", file.display()))),
+    };
+    files.map(read).collect()
 }
 
 fn inline_reads(subject: &dyn Subject) -> Checked {

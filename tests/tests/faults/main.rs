@@ -50,6 +50,7 @@ fn assert_helpful(error: &Error, site: &dyn Site, when: &str) {
     assert!(matches!(error.code(), Busy | Corrupt | Denied | Io | OutcomeUnknown | Unsupported), "{when}: {error}");
     let message = error.message();
     assert!(message.contains(&site.home().display().to_string()), "{when}: which file? {error}");
-    let advice = ["free space", "check ", "try again", "restore", "restart", "use a ", "correct ", "read it", "next "];
+    let advice =
+        ["free space", "raise the limit", "check ", "try again", "restore", "restart", "use a ", "correct ", "read it", "next "];
     assert!(advice.iter().any(|words| message.contains(words)), "{when}: what to do? {error}");
 }
