@@ -253,7 +253,9 @@ impl<'c> Story<'c> {
 
     /// Where the next cut is.
     fn moment(&mut self) -> Moment {
-        let opening = self.baseline.opened_in.mul_f64(0.3 + self.dice.f64() * 0.9);
+        // A machine that got busier since the first look opens no store in that time: until one was opened, each cut comes later.
+        let patience = if self.seen { 1.0 } else { 1.25_f64.powi(i32::try_from(self.generation.min(30)).unwrap_or(30)) };
+        let opening = self.baseline.opened_in.mul_f64((0.3 + self.dice.f64() * 0.9) * patience);
         let call = |dice: &mut Rng, calls: &[&str], most: usize| {
             Moment::At(calls[dice.usize(..calls.len())].to_owned(), 1 + dice.usize(..most))
         };
