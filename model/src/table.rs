@@ -158,19 +158,11 @@ impl Table {
         self.indexes.iter().find(|i| fits && i.field == field).map(|index| index.get(value))
     }
 
-    /// A page of a query's answer, however long that takes.
-    ///
-    /// # Errors
-    /// `invalid` if the query does not fit the collection.
-    pub fn find(&self, query: &Query, max_bytes: usize) -> Result<Page> {
-        self.find_within(&Context::unbounded(), query, max_bytes)
-    }
-
     /// A page of a query's answer, while the caller waits for it.
     ///
     /// # Errors
     /// `invalid` if the query does not fit the collection, `deadline`.
-    pub fn find_within(&self, cx: &Context<'_>, query: &Query, max_bytes: usize) -> Result<Page> {
+    pub fn find(&self, cx: &Context<'_>, query: &Query, max_bytes: usize) -> Result<Page> {
         eval::check_query(&self.collection, query)?;
         let mut pager = Pager::new(query, max_bytes);
         if self.unreadable > 0 {
@@ -197,19 +189,11 @@ impl Table {
         Ok(pager.finish())
     }
 
-    /// How many records a query finds, however long that takes.
-    ///
-    /// # Errors
-    /// `invalid` if the query does not fit the collection.
-    pub fn count(&self, query: &Query) -> Result<u64> {
-        self.count_within(&Context::unbounded(), query)
-    }
-
     /// How many records a query finds, while the caller waits for it.
     ///
     /// # Errors
     /// `invalid` if the query does not fit the collection, `deadline`.
-    pub fn count_within(&self, cx: &Context<'_>, query: &Query) -> Result<u64> {
+    pub fn count(&self, cx: &Context<'_>, query: &Query) -> Result<u64> {
         eval::check_query(&self.collection, query)?;
         let query = Query { order: Vec::new(), after: None, ..query.clone() };
         let found = if query.all.is_empty() && self.unreadable == 0 {

@@ -197,12 +197,12 @@ impl Backend for Handle {
 
     fn find(&self, cx: &Context<'_>, query: &Query, max_bytes: usize) -> Result<Page> {
         let (_disk, tables) = self.enter(cx)?;
-        tables.0.get(query.collection)?.find(query, max_bytes)
+        tables.0.get(query.collection)?.find(cx, query, max_bytes)
     }
 
     fn count(&self, cx: &Context<'_>, query: &Query) -> Result<u64> {
         let (_disk, tables) = self.enter(cx)?;
-        tables.0.get(query.collection)?.count(query)
+        tables.0.get(query.collection)?.count(cx, query)
     }
 
     fn apply(&self, cx: &Context<'_>, mutations: &[Mutation]) -> Result<Applied> {

@@ -125,7 +125,7 @@ impl Backend for Ledger {
     }
 
     fn find(&self, cx: &Context<'_>, query: &Query, max_bytes: usize) -> Result<Page> {
-        self.with(cx, |state| state.data.tables().get(query.collection)?.find(query, max_bytes))
+        self.with(cx, |state| state.data.tables().get(query.collection)?.find(cx, query, max_bytes))
     }
 
     fn apply(&self, cx: &Context<'_>, mutations: &[Mutation]) -> Result<Applied> {

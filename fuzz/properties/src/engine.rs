@@ -124,13 +124,13 @@ impl Both {
 
     fn ask(&self, query: &Query) {
         let table = self.tables.tables().get(query.collection);
-        let find = [self.reference.find(&cx(), query, usize::MAX), table.clone().and_then(|t| t.find(query, usize::MAX))];
+        let find = [self.reference.find(&cx(), query, usize::MAX), table.clone().and_then(|t| t.find(&cx(), query, usize::MAX))];
         let good = agree("find", find, |expected: &Page, found: &Page| {
             self.all_same(&expected.rows, &found.rows);
             assert_eq!(expected.next.is_some(), found.next.is_some(), "whether there is more");
         });
         let unordered = Query { order: Vec::new(), after: None, ..query.clone() };
-        let counts = [self.reference.count(&cx(), &unordered), table.and_then(|t| t.count(&unordered))];
+        let counts = [self.reference.count(&cx(), &unordered), table.and_then(|t| t.count(&cx(), &unordered))];
         agree("count", counts, |a, b| assert_eq!(a, b));
         if good {
             let whole = Query { limit: None, ..query.clone() };
@@ -165,7 +165,7 @@ impl Both {
     }
 
     fn tables_rows(&self, query: &Query, bytes: usize) -> Vec<Row> {
-        self.pages(query, |query| self.tables.tables().get(query.collection)?.find(query, bytes))
+        self.pages(query, |query| self.tables.tables().get(query.collection)?.find(&cx(), query, bytes))
     }
 
     /// All pages of a good query.

@@ -152,7 +152,7 @@ impl Transaction for Batch<'_> {
 
     fn matching(&mut self, query: &Query) -> Result<Vec<Key>> {
         let table = self.tables.get(query.collection)?;
-        let page = table.find_within(self.cx, query, usize::MAX)?;
+        let page = table.find(self.cx, query, usize::MAX)?;
         page.rows.iter().map(|row| Ok(row.view(table.collection())?.key().to_key())).collect()
     }
 }

@@ -143,14 +143,10 @@ fn a_long_search_ends_when_the_caller_gives_up() {
     let all = Query::all(crate::CollectionId(0));
     let some = all.clone().filter(crate::Condition::new(4, Op::Ne, "x"));
     for query in [all.clone().order_by(4, false), some.clone(), some.clone().order_by(4, true)] {
-        assert_eq!(table.find_within(&gives_up, &query, usize::MAX).expect_err("cancelled").code(), Code::Deadline);
-        assert_eq!(table.find_within(&waits, &query, usize::MAX).expect("a page").rows.len(), 2000);
+        assert_eq!(table.find(&gives_up, &query, usize::MAX).expect_err("cancelled").code(), Code::Deadline);
+        assert_eq!(table.find(&waits, &query, usize::MAX).expect("a page").rows.len(), 2000);
     }
-    assert_eq!(table.count_within(&gives_up, &some).expect_err("cancelled").code(), Code::Deadline);
-    assert_eq!(
-        (table.count_within(&waits, &some), table.count_within(&gives_up, &all)),
-        (Ok(2000), Ok(2000)),
-        "the size is known"
-    );
-    assert_eq!(table.find_within(&gives_up, &all.limit(3), usize::MAX).expect("short").rows.len(), 3);
+    assert_eq!(table.count(&gives_up, &some).expect_err("cancelled").code(), Code::Deadline);
+    assert_eq!((table.count(&waits, &some), table.count(&gives_up, &all)), (Ok(2000), Ok(2000)), "the size is known");
+    assert_eq!(table.find(&gives_up, &all.limit(3), usize::MAX).expect("short").rows.len(), 3);
 }

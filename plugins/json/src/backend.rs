@@ -231,11 +231,11 @@ impl Backend for JsonStore {
     }
 
     fn find(&self, cx: &Context<'_>, query: &Query, max_bytes: usize) -> Result<Page> {
-        self.read(cx, query.collection, |state| state.tables.get(query.collection)?.find_within(cx, query, max_bytes))
+        self.read(cx, query.collection, |state| state.tables.get(query.collection)?.find(cx, query, max_bytes))
     }
 
     fn count(&self, cx: &Context<'_>, query: &Query) -> Result<u64> {
-        self.read(cx, query.collection, |state| state.tables.get(query.collection)?.count_within(cx, query))
+        self.read(cx, query.collection, |state| state.tables.get(query.collection)?.count(cx, query))
     }
 
     fn apply(&self, cx: &Context<'_>, mutations: &[Mutation]) -> Result<Applied> {

@@ -84,8 +84,8 @@ impl Backend for Tearing {
         self.with(|(data, _)| Ok(data.tables().get(collection)?.get(&key.to_key())?.cloned()))
     }
 
-    fn find(&self, _cx: &Context<'_>, query: &Query, max_bytes: usize) -> Result<Page> {
-        self.with(|(data, _)| data.tables().get(query.collection)?.find(query, max_bytes))
+    fn find(&self, cx: &Context<'_>, query: &Query, max_bytes: usize) -> Result<Page> {
+        self.with(|(data, _)| data.tables().get(query.collection)?.find(cx, query, max_bytes))
     }
 
     fn apply(&self, cx: &Context<'_>, mutations: &[Mutation]) -> Result<Applied> {
