@@ -123,7 +123,7 @@ fn describe(code: Code) -> (Exit, &'static str, &'static str) {
     match code {
         Code::NotFound => (Exit::NoSuchClient, "not-found", ""),
         Code::Conflict => (Exit::Conflict, "conflict", "look at what is stored now, and run the command again"),
-        Code::Busy => (Exit::Unavailable, "busy", "another program holds the store; try again in a moment"),
+        Code::Busy => (Exit::Unavailable, "busy", "the store is in use by another write; try again in a moment"),
         Code::Deadline => (Exit::Unavailable, "deadline", "the store took too long, and nothing was changed; try again"),
         Code::Unavailable => (Exit::Unavailable, "unavailable", "check that the store can be reached, and try again"),
         Code::Denied => (Exit::Unavailable, "denied", "run this as the user that owns the store, or correct its permissions"),

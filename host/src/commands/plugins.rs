@@ -99,7 +99,10 @@ fn list(args: &ListArgs, cx: &Context<'_>, config: &Config, out: &mut dyn Write)
 
 fn is_pinned(checked: &Checked, loader: &Loader) -> bool {
     let pin = loader.lock().pin_of(&checked.manifest.module);
-    pin.is_some_and(|pin| pin.sha256.values().any(|hash| hash.eq_ignore_ascii_case(&checked.sha256)))
+    pin.is_some_and(|pin| {
+        let found = checked.sha256();
+        pin.sha256.values().any(|hash| hash.eq_ignore_ascii_case(&found))
+    })
 }
 
 /// A plugin by module name, alias, or path, a relative one from the current folder.
@@ -145,7 +148,7 @@ fn describe(checked: &Checked, loader: &Loader) -> Value {
         "vendor": manifest.vendor,
         "licence": manifest.licence,
         "file": checked.path.to_string_lossy(),
-        "sha256": checked.sha256,
+        "sha256": checked.sha256(),
         "pinned": is_pinned(checked, loader),
         "abi": manifest.abi,
         "target": manifest.target,
@@ -176,7 +179,7 @@ fn settings(manifest: &Manifest, out: &mut dyn Write) -> Result<(), Failure> {
 
 fn describe_pin(checked: &Checked) -> Value {
     let Manifest { module, version, .. } = &checked.manifest;
-    json!({"module": module, "version": version, "file": checked.path.to_string_lossy(), "sha256": checked.sha256})
+    json!({"module": module, "version": version, "file": checked.path.to_string_lossy(), "sha256": checked.sha256()})
 }
 
 fn pin(args: &PinArgs, cx: &Context<'_>, config: &Config, out: &mut dyn Write) -> Result<(), Failure> {
@@ -200,7 +203,7 @@ fn pin(args: &PinArgs, cx: &Context<'_>, config: &Config, out: &mut dyn Write) -
     }
     for checked in pinned {
         let Manifest { module, version, .. } = &checked.manifest;
-        writeln!(out, "Pinned {module} {version}: {}", checked.sha256)?;
+        writeln!(out, "Pinned {module} {version}: {}", checked.sha256())?;
     }
     writeln!(out, "Written to {}", show::text(&lock.path().to_string_lossy()))?;
     Ok(())

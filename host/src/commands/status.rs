@@ -92,11 +92,11 @@ fn facts(session: &Session, report: &Report) -> Vec<Fact> {
         fact("config", "Configuration", json!(session.config.path().to_string_lossy())),
         fact("backend", "Backend", json!(session.opened.module)),
     ];
-    if let Some(Plugin { path, manifest, sha256, .. }) = &session.opened.plugin {
+    if let Some(plugin @ Plugin { path, manifest, .. }) = &session.opened.plugin {
         facts.push(fact("plugin_version", "Plugin version", json!(manifest.version)));
         facts.push(fact("plugin_vendor", "Plugin vendor", json!(manifest.vendor)));
         facts.push(fact("plugin_file", "Plugin file", json!(path.to_string_lossy())));
-        facts.push(fact("plugin_sha256", "Plugin SHA-256", json!(sha256)));
+        facts.push(fact("plugin_sha256", "Plugin SHA-256", json!(plugin.sha256())));
         facts.push(fact("abi", "Plugin ABI", json!(manifest.abi)));
     }
     let capabilities: Vec<&str> = session.opened.storage.capabilities().iter().map(Capability::name).collect();

@@ -3,10 +3,12 @@
 use std::fs::{File, Metadata};
 use std::io::{Read as _, Seek as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use object::ReadCache;
 
+use super::image::Image;
 use super::lock::Lock;
 use super::manifest::{Manifest, Names};
 use super::refusal::{Reason, Refusal};
@@ -32,9 +34,7 @@ pub struct Checked {
     pub manifest: Manifest,
     /// The manifest's text, which the loaded library must state too.
     pub manifest_text: String,
-    /// SHA-256 of the file, in hex.
-    pub sha256: String,
-    pub(super) bytes: Vec<u8>,
+    pub(super) image: Arc<Image>,
 }
 
 impl Candidate {
@@ -123,21 +123,20 @@ fn check_kind(meta: &Metadata) -> Result<(), Reason> {
 
 /// Reads all of a file, or refuses one that somebody writes meanwhile: of a half of the old and a half of the new library nobody has
 /// said that it can be trusted, and it need not show.
-fn read_at_rest(file: &mut File) -> Result<Vec<u8>, Reason> {
+fn read_at_rest(path: &Path, file: &mut File) -> Result<Image, Reason> {
     let unreadable = |e: std::io::Error| Reason::Unreadable(e.to_string());
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
     let before = file.metadata().map_err(unreadable)?;
-    let mut bytes = Vec::new();
-    bytes.reserve_exact(usize::try_from(before.len().min(LARGEST)).unwrap_or_default());
-    file.by_ref().take(LARGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    let image = Image::read(file, &name, LARGEST + 1).map_err(unreadable)?;
     // A change within one tick of the clock shows in no time; so then the content is compared.
-    if is_recent(&before) && !holds(file, &bytes).map_err(unreadable)? {
+    if is_recent(&before) && !holds(file, &image).map_err(unreadable)? {
         return Err(Reason::Changing);
     }
     let after = file.metadata().map_err(unreadable)?;
-    if bytes.len() as u64 != before.len() || stamp(&before) != stamp(&after) {
+    if image.len() as u64 != before.len() || stamp(&before) != stamp(&after) {
         return Err(Reason::Changing);
     }
-    Ok(bytes)
+    Ok(image)
 }
 
 fn is_recent(meta: &Metadata) -> bool {
@@ -214,13 +213,18 @@ impl Checked {
 
     fn read_whole(path: &Path, lock: &Lock) -> Result<Self, Reason> {
         let (path, mut file) = open(path)?;
-        let bytes = read_at_rest(&mut file)?;
-        let manifest_text = object_file::manifest_text(bytes.as_slice())?;
+        let image = read_at_rest(&path, &mut file)?;
+        let manifest_text = object_file::manifest_text(&*image)?;
         let manifest = Manifest::parse(&manifest_text)?;
-        object_file::check_whole(&bytes)?;
-        let sha256 = sha256(&bytes);
-        lock.check(&manifest, &sha256)?;
-        Ok(Self { path, manifest, manifest_text, sha256, bytes })
+        object_file::check_whole(&image)?;
+        lock.check(&manifest, || sha256(&image))?;
+        Ok(Self { path, manifest, manifest_text, image: Arc::new(image) })
+    }
+
+    /// SHA-256 of the file, in hex. It is reckoned when asked for: it takes longer than all else about loading.
+    #[must_use]
+    pub fn sha256(&self) -> String {
+        sha256(&self.image)
     }
 }
 

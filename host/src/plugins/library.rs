@@ -13,15 +13,15 @@ use hivemind_abi::abi_stable::library::{AbiHeader, AbiHeaderRef, LibraryError, R
 use hivemind_abi::abi_stable::type_layout::TypeLayout;
 use hivemind_abi::vtable::BackendModule_Ref;
 
-use super::image;
+use super::image::{self, Image};
 use super::refusal::Reason;
 
-/// Maps a library of these bytes for ever and gives its root module.
+/// Maps a library for ever and gives its root module.
 ///
 /// # Errors
 /// `Load`, `NoEntry`, `AbiMajor`, `Layout`.
-pub fn map(bytes: &[u8], module: &str) -> Result<BackendModule_Ref, Reason> {
-    let library = image::load(bytes, module, |path| open(path).map_err(|e| in_full(&e))).map_err(Reason::Load)?;
+pub fn map(image: &Image, module: &str) -> Result<BackendModule_Ref, Reason> {
+    let library = image::load(image, module, |path| open(path).map_err(|e| in_full(&e))).map_err(Reason::Load)?;
     // Never unloaded: the layout checker keeps 'static references into the library.
     let library: &'static libloading::Library = Box::leak(Box::new(library));
     // SAFETY: abi_stable exports its header under this mangled name only; `upgrade` checks its magic bytes and version before

@@ -1,6 +1,5 @@
 //! From a module name to an open backend.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,7 +9,8 @@ use hivemind_abi::proxy;
 use hivemind_abi::vtable::BackendModule_Ref;
 use serde_json::{Map, Value};
 
-use super::candidate::{Candidate, Checked};
+use super::candidate::{Candidate, Checked, sha256};
+use super::image::Image;
 use super::lock::Lock;
 use super::manifest::{Manifest, Names};
 use super::refusal::{Reason, Refusal};
@@ -26,7 +26,13 @@ pub struct Loader {
     search: SearchPath,
     lock: Lock,
     data_dir: PathBuf,
-    mapped: Mutex<HashMap<String, BackendModule_Ref>>,
+    mapped: Mutex<Vec<Mapped>>,
+}
+
+/// What was read once, and the library that it became.
+struct Mapped {
+    image: Arc<Image>,
+    module: BackendModule_Ref,
 }
 
 /// A loaded plugin.
@@ -36,12 +42,17 @@ pub struct Plugin {
     pub path: PathBuf,
     /// Its manifest.
     pub manifest: Manifest,
-    /// SHA-256 of the file, in hex.
-    pub sha256: String,
+    image: Arc<Image>,
     module: BackendModule_Ref,
 }
 
 impl Plugin {
+    /// SHA-256 of the file that was loaded, in hex.
+    #[must_use]
+    pub fn sha256(&self) -> String {
+        sha256(&self.image)
+    }
+
     /// Opens a backend without supervision and without claiming its resources: for tools and tests that know no other handle is in
     /// the way.
     ///
@@ -190,20 +201,17 @@ impl Loader {
     /// # Errors
     /// `Load`, `NoEntry`, `AbiMajor`, `Layout`, `ManifestDiffers`.
     pub fn load(&self, checked: Checked) -> Result<Plugin, Refusal> {
-        let Checked { path, manifest, manifest_text, sha256, bytes } = checked;
+        let Checked { path, manifest, manifest_text, image } = checked;
         let mut mapped = self.mapped.lock().unwrap_or_else(PoisonError::into_inner);
-        let module = match mapped.get(&sha256) {
-            Some(module) => *module,
-            None => {
-                let module = library::map(&bytes, &manifest.module).map_err(|reason| reason.at(&path))?;
-                if proxy::manifest(module) != manifest_text {
-                    return Err(Reason::ManifestDiffers.at(&path));
-                }
-                mapped.insert(sha256.clone(), module);
-                module
-            }
-        };
-        Ok(Plugin { path, manifest, sha256, module })
+        if let Some(Mapped { image, module }) = mapped.iter().find(|m| **m.image == **image) {
+            return Ok(Plugin { path, manifest, image: Arc::clone(image), module: *module });
+        }
+        let module = library::map(&image, &manifest.module).map_err(|reason| reason.at(&path))?;
+        if proxy::manifest(module) != manifest_text {
+            return Err(Reason::ManifestDiffers.at(&path));
+        }
+        mapped.push(Mapped { image: Arc::clone(&image), module });
+        Ok(Plugin { path, manifest, image, module })
     }
 
     /// Finds, checks and loads a module and opens its backend with this settings block.

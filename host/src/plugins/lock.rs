@@ -130,15 +130,15 @@ impl Lock {
         self.pin_of(name).or_else(|| self.content.plugins.iter().find(|pin| pin.aliases.iter().any(|alias| alias == name)))
     }
 
-    /// Whether a file with this manifest and hash may be loaded.
-    pub(super) fn check(&self, manifest: &Manifest, sha256: &str) -> Result<(), Reason> {
+    /// Whether a file with this manifest may be loaded. Its hash is asked for only if there is a pin to compare it with.
+    pub(super) fn check(&self, manifest: &Manifest, sha256: impl FnOnce() -> String) -> Result<(), Reason> {
         let Some(pin) = self.pin_of(&manifest.module) else { return Ok(()) };
-        let expected = pin.sha256.get(host_target());
-        if expected.is_some_and(|pinned| pinned.eq_ignore_ascii_case(sha256)) {
+        let (expected, found) = (pin.sha256.get(host_target()), sha256());
+        if expected.is_some_and(|pinned| pinned.eq_ignore_ascii_case(&found)) {
             return Ok(());
         }
         let (module, lock) = (manifest.module.clone(), self.path.clone());
-        Err(Reason::NotPinned { module, expected: expected.cloned(), found: sha256.to_owned(), lock })
+        Err(Reason::NotPinned { module, expected: expected.cloned(), found, lock })
     }
 
     /// Pins a plugin for this target; its hashes for other targets stay while its version does.
@@ -148,7 +148,7 @@ impl Lock {
             Some(pin) if pin.version == *version => pin.sha256.clone(),
             _ => BTreeMap::new(),
         };
-        sha256.insert(host_target().to_owned(), plugin.sha256.clone());
+        sha256.insert(host_target().to_owned(), plugin.sha256());
         self.content.plugins.retain(|pin| pin.module != *module);
         let (module, aliases, version) = (module.clone(), aliases.clone(), version.clone());
         self.content.plugins.push(Pin { module, aliases, version, sha256 });

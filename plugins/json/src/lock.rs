@@ -14,6 +14,8 @@ use hivemind_abi::model::{Context, Error, Result};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::replace;
+
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 /// After so long a time of writing without a rest …
@@ -137,7 +139,7 @@ impl Lock {
         let error = match error.raw_os_error().map(Errno::from_raw_os_error) {
             Some(Errno::LOOP) => Error::denied("it is a symbolic link, which could lead anywhere; remove it"),
             _ => {
-                let message = format!("{error}; check the folder of temporary files and its file system");
+                let message = format!("{error}; {}", replace::next_step(&error));
                 Error::new(Error::from(error).code(), false, message)
             }
         };

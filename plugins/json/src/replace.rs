@@ -31,7 +31,7 @@ pub(crate) fn failed(doing: &str, path: &Path) -> impl Fn(io::Error) -> Error {
 }
 
 /// What to do about an error of the system.
-fn next_step(error: &io::Error) -> &'static str {
+pub(crate) fn next_step(error: &io::Error) -> &'static str {
     match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::MFILE) => return "raise the limit of open files (ulimit -n, LimitNOFILE=) and start the program again",
         Some(Errno::NFILE) => {

@@ -161,14 +161,18 @@ fn a_full_disk_fails_what_does_not_fit_and_nothing_else() {
         vec![Mutation::Put { collection: id, row: with(&big, &[("client_id", 8.into()), ("api_key", "bigger".into())]) }],
     ]);
     let codes: Vec<_> = results.iter().map(|r| r.as_ref().map(|_| ()).map_err(Error::code)).collect();
-    // The first of the large ones fits beside the small file, the second beside nothing any more.
+    // Whoever led goes first. Of the others, which go in any order, one of the large ones fits beside the small file, and beside that
+    // one nothing any more.
     assert_eq!(codes[0], Ok(()));
-    assert_eq!(codes[3], Err(Code::Io), "{codes:?}");
-    assert!(results[3].as_ref().is_err_and(|e| e.message().contains("No space left")), "{results:?}");
-    let stored: Vec<_> = (1..9).filter_map(|key| name(&held.store, id, key)).collect();
+    assert!(codes[1].is_err() || codes[3].is_err(), "{codes:?}");
+    for error in results.iter().filter_map(|r| r.as_ref().err()) {
+        assert!(error.code() == Code::Io && error.message().contains("No space left"), "{error}");
+    }
+    let stored: Vec<_> = (1..=9).filter_map(|key| name(&held.store, id, key)).collect();
     assert_eq!(stored.len(), 1 + codes[1..].iter().filter(|c| c.is_ok()).count());
     // As soon as there is room it works again.
-    held.store.apply(&cx(), &[Mutation::Delete { collection: id, key: Key::Int(7), when: vec![] }]).expect("makes room");
+    let large = Key::Int(if codes[1].is_ok() { 7 } else { 8 });
+    held.store.apply(&cx(), &[Mutation::Delete { collection: id, key: large, when: vec![] }]).expect("makes room");
     held.store.apply(&cx(), &[rename(id, 1, "again")]).expect("there is room");
     assert_eq!(name(&held.store, id, 1).as_deref(), Some("again"));
 }

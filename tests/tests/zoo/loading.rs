@@ -61,7 +61,7 @@ fn two_libraries_under_one_descriptor_number_are_two() {
     let module = r#""module":"misbehaving-db-plugin","aliases":["misbehaving"]"#;
     let closer = patched("misbehaving", module, r#""module":"misbehaving-fd-plugin","aliases":["closer"]"#);
     let second = patched("misbehaving", module, r#""module":"misbehaving-fd-second","aliases":["second"]"#);
-    folder.write("closer.so", &closer);
+    folder.write("misbehaving-fd-plugin.so", &closer);
     folder.write("second.so", &second);
     let loader = folder.loader();
     let held = || {

@@ -22,7 +22,7 @@ fn a_file_exchanged_between_check_and_load_is_never_run() {
     replace(&mut good, b"HIVEMIND_TEST_CONSTRUCTOR", b"HIVEMIND_TEST_CONSTRUCT0R");
     let folder = Folder::new();
     let path = folder.write("x.so", &good);
-    let pinned = Checked::read(&path, &Lock::default()).expect("the good one").sha256;
+    let pinned = Checked::read(&path, &Lock::default()).expect("the good one").sha256();
     let trace = folder.path().join("trace");
     // The variable must be set before the process starts.
     let program = std::env::current_exe().expect("this program");
@@ -74,7 +74,7 @@ fn child() {
             let loader = Loader::new(SearchPath::only(std::slice::from_ref(&folder)), lock.clone(), folder.clone());
             match loader.resolve("ledger") {
                 Ok(checked) => {
-                    assert_eq!(checked.sha256, pinned);
+                    assert_eq!(checked.sha256(), pinned);
                     if loaded % MAPPED == 0 {
                         loader.load(checked).expect("what was checked is what is loaded");
                     }

@@ -97,7 +97,7 @@ fn checked(candidate: &Candidate, loader: &Loader, state: &str) -> Value {
             let state = if is_pinned(&checked, loader) { format!("{state}, pinned") } else { state.to_owned() };
             let Manifest { module, version, .. } = &checked.manifest;
             let file = candidate.path.to_string_lossy();
-            json!({"module": module, "version": version, "state": state, "file": file, "sha256": checked.sha256})
+            json!({"module": module, "version": version, "state": state, "file": file, "sha256": checked.sha256()})
         }
         Err(refusal) => refused(&candidate.path, refusal.to_string(), Some(manifest)),
     }
