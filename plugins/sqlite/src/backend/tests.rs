@@ -254,6 +254,10 @@ fn closing_while_a_connection_is_out_is_not_said_to_have_let_the_file_go() {
         assert!(error.code() == Code::Busy && error.message().contains("clients.db: a call is still running"), "{error}");
         assert!(store.opened.is_present(), "the file counts as open");
         drop(lease);
-        assert_eq!(store.writer.open_count() + store.readers.as_ref().map_or(0, crate::pool::Pool::open_count), 0, "let go by the call");
+        assert_eq!(
+            store.writer.open_count() + store.readers.as_ref().map_or(0, crate::pool::Pool::open_count),
+            0,
+            "let go by the call"
+        );
     }
 }
