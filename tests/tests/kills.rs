@@ -56,6 +56,16 @@ fn json_survives_kills() {
 }
 
 #[test]
+fn encrypted_stores_survive_kills() {
+    for backend in [Files::SqliteEncrypted, Files::JsonEncrypted] {
+        let options = Options { cuts: 60, ..options() };
+        let figures = campaign(&backend, worker(), &options).unwrap_or_else(|e| panic!("{e}"));
+        println!("{}, seed {}\n{figures}", backend.name(), options.seed);
+        check(&figures, &options);
+    }
+}
+
+#[test]
 fn the_vendors_example_survives_kills() {
     let options = Options { cuts: 45, jobs: 1, ..options() };
     let figures = campaign(&Files::Ledger, worker(), &options).unwrap_or_else(|e| panic!("{e}"));

@@ -5,7 +5,7 @@ use std::path::Path;
 use hivemind_tests::faults::campaign::{Options, campaign};
 use hivemind_tests::faults::site::{Backend as _, Files};
 
-const USAGE: &str = "usage: kills [--cuts N (each backend; 1000)] [--cuts-per-store N (15)] [--seed N (drawn)] [--jobs N (3)] [--backend sqlite|json|ledger]";
+const USAGE: &str = "usage: kills [--cuts N (each backend; 1000)] [--cuts-per-store N (15)] [--seed N (drawn)] [--jobs N (3)] [--backend sqlite|sqlite-encrypted|json|json-encrypted|ledger]";
 
 fn main() {
     let mut options = Options::new(1000, fastrand::u64(..1_000_000_000));
@@ -20,7 +20,7 @@ fn main() {
             "--seed" => options.seed = number(),
             "--jobs" => options.jobs = usize::try_from(number()).unwrap_or(1).max(1),
             "--backend" => {
-                backends = [Files::Sqlite, Files::Json, Files::Ledger].into_iter().filter(|b| b.name() == value).collect();
+                backends = Files::NAMED.into_iter().filter(|b| b.name() == value).collect();
                 if backends.is_empty() {
                     fail(&format!("no backend {value}\n{USAGE}"));
                 }

@@ -83,23 +83,46 @@ pub trait Site: Send {
 pub enum Files {
     /// `clients.db`.
     Sqlite,
+    /// The same, encrypted.
+    SqliteEncrypted,
     /// `clients.json` and its neighbours.
     Json,
+    /// `clients.ejson` and its neighbours.
+    JsonEncrypted,
     /// The vendor's example.
     Ledger,
     /// The vendor's example gone wrong: it writes batches in parts.
     Tearing,
 }
 
+/// Of encrypted stores: as long as the Python node's JSON plugin wants it.
+const PASSWORD: &str = "0123456789abcdef";
+
 impl Files {
     /// Those that ship with the host.
     pub const SHIPPED: [Self; 2] = [Self::Sqlite, Self::Json];
+    /// Those that anybody may ask for by name.
+    pub const NAMED: [Self; 5] = [Self::Sqlite, Self::SqliteEncrypted, Self::Json, Self::JsonEncrypted, Self::Ledger];
 
     const fn shapes(self) -> &'static [&'static str] {
         match self {
             Self::Sqlite => &["sqlite", "sqlite-oldest"],
             Self::Json => &["json"],
-            Self::Ledger | Self::Tearing => &[],
+            Self::SqliteEncrypted | Self::JsonEncrypted | Self::Ledger | Self::Tearing => &[],
+        }
+    }
+
+    const fn is_encrypted(self) -> bool {
+        matches!(self, Self::SqliteEncrypted | Self::JsonEncrypted)
+    }
+
+    /// The module that opens it.
+    const fn module(self) -> &'static str {
+        match self {
+            Self::Sqlite | Self::SqliteEncrypted => "sqlite",
+            Self::Json | Self::JsonEncrypted => "json",
+            Self::Ledger => "ledger",
+            Self::Tearing => "tearing",
         }
     }
 }
@@ -107,10 +130,9 @@ impl Files {
 impl Backend for Files {
     fn name(&self) -> &str {
         match self {
-            Self::Sqlite => "sqlite",
-            Self::Json => "json",
-            Self::Ledger => "ledger",
-            Self::Tearing => "tearing",
+            Self::SqliteEncrypted => "sqlite-encrypted",
+            Self::JsonEncrypted => "json-encrypted",
+            other => other.module(),
         }
     }
 
@@ -135,22 +157,24 @@ impl Backend for Files {
 
     fn calls(&self) -> &[&str] {
         match self {
-            Self::Sqlite => &["pwrite64", "pwrite64", "fsync", "fdatasync", "ftruncate", "unlink", "write", "openat", "fcntl"],
-            Self::Json => &["write", "fsync", "rename", "unlink", "openat", "flock"],
+            Self::Sqlite | Self::SqliteEncrypted => {
+                &["pwrite64", "pwrite64", "fsync", "fdatasync", "ftruncate", "unlink", "write", "openat", "fcntl"]
+            }
+            Self::Json | Self::JsonEncrypted => &["write", "fsync", "rename", "unlink", "openat", "flock"],
             Self::Ledger | Self::Tearing => &["write", "fdatasync"],
         }
     }
 
     fn maintenance(&self) -> &[&str] {
         match self {
-            Self::Sqlite => &["checkpoint", "vacuum", "sync", "verify"],
-            Self::Json => &["sync", "verify"],
+            Self::Sqlite | Self::SqliteEncrypted => &["checkpoint", "vacuum", "sync", "verify"],
+            Self::Json | Self::JsonEncrypted => &["sync", "verify"],
             Self::Ledger | Self::Tearing => &[],
         }
     }
 
     fn python_kind(&self) -> Option<&str> {
-        matches!(self, Self::Sqlite | Self::Json).then(|| self.name())
+        matches!(self.module(), "sqlite" | "json").then(|| self.module())
     }
 }
 
@@ -175,14 +199,17 @@ impl Site for Folder {
     fn opening(&self) -> Opening {
         let mut settings = Map::new();
         let plugins = match self.backend {
-            Files::Sqlite | Files::Json => build::shipped_plugins(),
+            Files::Sqlite | Files::SqliteEncrypted | Files::Json | Files::JsonEncrypted => build::shipped_plugins(),
             Files::Ledger => build::vendor_plugins(),
             Files::Tearing => build::tearing_plugin(),
         };
         if matches!(self.backend, Files::Ledger | Files::Tearing) {
             settings.insert("file".to_owned(), self.data().join("clients.ledger").display().to_string().into());
         }
-        Opening { plugins: vec![plugins], module: self.backend.name().to_owned(), settings, data_dir: self.home().join("data") }
+        if self.backend.is_encrypted() {
+            settings.insert("password".to_owned(), PASSWORD.into());
+        }
+        Opening { plugins: vec![plugins], module: self.backend.module().to_owned(), settings, data_dir: self.home().join("data") }
     }
 
     fn home(&self) -> &Path {
@@ -194,8 +221,11 @@ impl Site for Folder {
 
     fn files(&self) -> Vec<PathBuf> {
         let names: &[&str] = match self.backend {
-            Files::Sqlite => &["clients.db", "clients.db-wal", "clients.db-shm"],
+            Files::Sqlite | Files::SqliteEncrypted => &["clients.db", "clients.db-wal", "clients.db-shm"],
             Files::Json => &["clients.json", "notes.json", "clients.journal", "clients.schema_version", "notes.schema_version"],
+            Files::JsonEncrypted => {
+                &["clients.ejson", "notes.ejson", "clients.ejournal", "clients.schema_version", "notes.schema_version"]
+            }
             Files::Ledger | Files::Tearing => &["clients.ledger"],
         };
         names.iter().map(|name| self.data().join(name)).collect()
@@ -217,7 +247,11 @@ impl Site for Folder {
 pub fn check_with_python(site: &dyn Site, kind: &str, expected: &Records) -> Result<(), String> {
     let mut peer = python::Peer::start(site.home());
     let ask = |peer: &mut python::Peer, request| peer.try_ask(&request).map_err(|e| format!("the Python node: {e}"));
-    ask(&mut peer, serde_json::json!({"op": "open", "kind": kind}))?;
+    let mut open = serde_json::json!({"op": "open", "kind": kind});
+    if let Some(password) = site.opening().settings.get("password") {
+        open["password"] = password.clone();
+    }
+    ask(&mut peer, open)?;
     let Value::Array(found) = ask(&mut peer, serde_json::json!({"op": "list"}))? else { return Err("no list".to_owned()) };
     let records = found.into_iter().map(|mut client| {
         // Written as -1 by one program and as -1.0 by the other.

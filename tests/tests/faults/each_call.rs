@@ -185,6 +185,16 @@ fn json_stands_a_fault_at_each_call_of_writing() {
 }
 
 #[test]
+fn an_encrypted_json_store_stands_a_fault_at_each_call_of_writing() {
+    each_call_fails(Files::JsonEncrypted, &["write", "fsync", "rename", "unlink", "openat", "flock"]);
+}
+
+#[test]
+fn an_encrypted_sqlite_store_stands_a_fault_at_each_call_of_writing() {
+    each_call_fails(Files::SqliteEncrypted, &["pwrite64", "fsync", "ftruncate", "openat"]);
+}
+
+#[test]
 fn strace_is_there_and_may_trace() {
     assert_eq!(strace::program(), PathBuf::from("strace"));
 }
