@@ -9,14 +9,14 @@ use std::sync::{Arc, PoisonError};
 
 use hivemind_abi::model::engine::Pager;
 use hivemind_abi::model::{
-    Changes, Context, Key, Kind, Op, Page, Query, Result, Row, RowView, Token, Unreadable, Value, eval,
+    Changes, Collection, Context, Key, Kind, Op, Page, Query, Result, Row, RowView, Token, Value, ValueRef, eval,
 };
 
 use crate::keys::parse_member;
 use crate::link::Link;
 use crate::read::{self, Members};
 use crate::recent::Recent;
-use crate::record::{Raw, Stored};
+use crate::record::{Raw, Stored, corrupt};
 use crate::space::Space;
 
 /// What a page of records may take while it is being read, in bytes.
@@ -53,7 +53,7 @@ pub(crate) struct Asking<'a> {
 pub(crate) fn keys(cx: &Context<'_>, link: &Link, space: &Space) -> Result<Vec<Key>> {
     let mut found = Vec::new();
     link.scan(cx, &space.keys.record_pattern(), |keys| {
-        found.extend(keys.iter().filter_map(|key| space.keys.parse_record(&space.collection, key)));
+        found.extend(keys.iter().filter_map(|key: &Vec<u8>| space.keys.parse_record(&space.collection, key)));
         Ok(())
     })?;
     found.sort_unstable();
@@ -135,78 +135,107 @@ fn narrowed(cx: &Context<'_>, link: &Link, space: &Space, query: &Query) -> Resu
 impl Asking<'_> {
     /// A page of a checked query's answer.
     pub(crate) fn page(&self, query: &Query, max_bytes: usize) -> Result<Page> {
-        let mut pager = Pager::new(query, max_bytes);
-        if query.after.is_none() {
-            for (key, why) in self.unreadable()?.iter() {
+        let unreadable = if query.after.is_none() { self.unreadable()? } else { Arc::default() };
+        for by_sets in [true, false] {
+            let mut pager = Pager::new(query, max_bytes);
+            for (key, why) in unreadable.iter() {
                 pager.unreadable(key.clone(), why.clone());
             }
-        }
-        if query.limit == Some(0) {
-            return Ok(pager.finish());
-        }
-        if query.order.is_empty() {
-            // What is behind the page is told apart only by being offered.
-            self.matches(query, |view, row| Ok(pager.offer(view, || row)))?;
-            return Ok(pager.finish());
-        }
-        let mut best = Best::new(query, max_bytes);
-        self.matches(query, |_, row| {
-            best.offer(&self.space.collection, row)?;
-            Ok(true)
-        })?;
-        for row in best.into_sorted(&self.space.collection)? {
-            let view = row.view(&self.space.collection)?;
-            if !pager.offer(&view, || row.clone()) {
-                break;
+            let is_right = if query.limit == Some(0) {
+                true
+            } else if query.order.is_empty() {
+                // What is behind the page is told apart only by being offered.
+                self.matches(query, by_sets, |view, row| Ok(pager.offer(view, || row)))?
+            } else {
+                let mut best = Best::new(query, max_bytes);
+                let is_right = self.matches(query, by_sets, |_, row| best.offer(&self.space.collection, row).map(|()| true))?;
+                for row in best.into_sorted(&self.space.collection)? {
+                    let view = row.view(&self.space.collection)?;
+                    if !pager.offer(&view, || row.clone()) {
+                        break;
+                    }
+                }
+                is_right
+            };
+            if is_right {
+                return Ok(pager.finish());
             }
         }
-        Ok(pager.finish())
+        Ok(Page::default())
+    }
+
+    /// The record with the lowest key that has this value in a field, by looking at all. One that cannot be read otherwise is `corrupt`.
+    ///
+    /// # Errors
+    /// `corrupt` too if there is none, but one of which nobody can tell.
+    pub(crate) fn first(&self, field: usize, value: ValueRef<'_>, query: &Query) -> Result<Option<Row>> {
+        let collection = &self.space.collection;
+        let (mut found, mut unclear) = (None, None);
+        walk(self.cx, self.link, self.space, &self.keys(query)?, |key, raw| {
+            match raw.read(collection, key) {
+                Stored::Unreadable { why, values: None } => drop(unclear.get_or_insert_with(|| corrupt(collection, key, &why))),
+                stored if stored.has(collection, field, value) => {
+                    found = Some(stored.into_row(collection, key));
+                    return Ok(false);
+                }
+                _ => {}
+            }
+            Ok(true)
+        })?;
+        match (found, unclear) {
+            (Some(found), _) => found,
+            (None, Some(unclear)) => Err(unclear),
+            (None, None) => Ok(None),
+        }
     }
 
     /// How many records a checked query without order and place finds.
     pub(crate) fn count(&self, query: &Query) -> Result<u64> {
         let mut found: u64 = 0;
-        self.matches(query, |_, _| {
-            found += 1;
-            Ok(true)
-        })?;
+        for by_sets in [true, false] {
+            found = 0;
+            let count = |_: &RowView<'_>, _| {
+                found += 1;
+                Ok(true)
+            };
+            if self.matches(query, by_sets, count)? {
+                break;
+            }
+        }
         let found = found.saturating_sub(query.offset);
         Ok(query.limit.map_or(found, |limit| found.min(limit)))
     }
 
-    /// Hands the matches behind the query's place to `each` in the order of their keys, until that says no.
-    fn matches(&self, query: &Query, mut each: impl FnMut(&RowView<'_>, Row) -> Result<bool>) -> Result<()> {
-        if let Some(narrowed) = narrowed(self.cx, self.link, self.space, query)? {
-            // Kept until it is known that the sets are right: a set that names a record without the value may lack another one.
-            let (mut rows, mut is_right) = (Vec::new(), true);
-            walk(self.cx, self.link, self.space, &narrowed.keys, |key, raw| {
-                let stored = raw.read(&self.space.collection, key);
-                if let Some((field, values)) = &narrowed.by {
-                    is_right = values.iter().any(|value| stored.has(&self.space.collection, *field, value.as_ref()));
-                }
-                if let Stored::Row(row) = stored {
-                    rows.push(row);
-                }
-                Ok(is_right)
-            })?;
-            if is_right {
-                for row in rows {
-                    if !self.offer(query, row, &mut each)? {
-                        break;
-                    }
-                }
-                return Ok(());
-            }
-        }
-        let keys = self.keys(query)?;
+    /// Hands the matches behind the query's place to `each` in the order of their keys, until that says no. `false` if a set of ids that was
+    /// relied on turned out wrong: what was handed over is void, and all records must be looked at.
+    fn matches(
+        &self,
+        query: &Query,
+        by_sets: bool,
+        mut each: impl FnMut(&RowView<'_>, Row) -> Result<bool>,
+    ) -> Result<bool> {
+        let narrowed = if by_sets { narrowed(self.cx, self.link, self.space, query)? } else { None };
+        let (keys, by) = match narrowed {
+            Some(Narrowed { keys, by }) => (Arc::new(keys), by),
+            None => (self.keys(query)?, None),
+        };
         let from = match &query.after {
             Some(after) if query.order.is_empty() => keys.partition_point(|key| *key <= after.key),
             _ => 0,
         };
-        walk(self.cx, self.link, self.space, &keys[from..], |key, raw| match raw.read(&self.space.collection, key) {
-            Stored::Row(row) => self.offer(query, row, &mut each),
-            _ => Ok(true),
-        })
+        let mut is_right = true;
+        walk(self.cx, self.link, self.space, &keys[from..], |key, raw| {
+            let stored = raw.read(&self.space.collection, key);
+            if let Some((field, values)) = &by {
+                // A set that names a record without the value may as well lack one that has it.
+                is_right = values.iter().any(|value| stored.has(&self.space.collection, *field, value.as_ref()));
+            }
+            match stored {
+                Stored::Row(row) if is_right => self.offer(query, row, &mut each),
+                _ => Ok(is_right),
+            }
+        })?;
+        Ok(is_right)
     }
 
     fn offer(&self, query: &Query, row: Row, each: &mut impl FnMut(&RowView<'_>, Row) -> Result<bool>) -> Result<bool> {
@@ -313,7 +342,7 @@ impl<'q> Best<'q> {
         Self { query, max_bytes, rows: Vec::new(), bytes: 0, limit: (KEPT, KEPT_BYTES) }
     }
 
-    fn offer(&mut self, collection: &hivemind_abi::model::Collection, row: Row) -> Result<()> {
+    fn offer(&mut self, collection: &Collection, row: Row) -> Result<()> {
         self.bytes = self.bytes.saturating_add(row.as_bytes().len());
         self.rows.push(row);
         if self.rows.len() > self.limit.0 || self.bytes > self.limit.1 {
@@ -323,7 +352,7 @@ impl<'q> Best<'q> {
         Ok(())
     }
 
-    fn sort(&mut self, collection: &hivemind_abi::model::Collection) -> Result<()> {
+    fn sort(&mut self, collection: &Collection) -> Result<()> {
         let mut rows: Vec<(RowView<'_>, &Row)> = Vec::with_capacity(self.rows.len());
         for row in &self.rows {
             rows.push((row.view(collection)?, row));
@@ -347,7 +376,7 @@ impl<'q> Best<'q> {
         Ok(())
     }
 
-    fn into_sorted(mut self, collection: &hivemind_abi::model::Collection) -> Result<Vec<Row>> {
+    fn into_sorted(mut self, collection: &Collection) -> Result<Vec<Row>> {
         self.sort(collection)?;
         Ok(self.rows)
     }
@@ -392,12 +421,7 @@ pub(crate) fn matching<'m>(
 }
 
 /// Whether a lookup by this field and value may use the sets of ids.
-pub(crate) fn is_exact(space: &Space, field: usize, value: hivemind_abi::model::ValueRef<'_>) -> bool {
+pub(crate) fn is_exact(space: &Space, field: usize, value: ValueRef<'_>) -> bool {
     let kind = space.collection.fields.get(field).map(|field| field.kind);
     space.keys.is_complete(field) && kind.is_some_and(|kind| kind != Kind::Json && value.kind() == Some(kind))
-}
-
-/// Records that cannot be read, as a page names them.
-pub(crate) fn unreadable_of(found: &BTreeMap<Key, String>) -> Vec<Unreadable> {
-    found.iter().map(|(key, why)| Unreadable { key: key.clone(), message: why.clone() }).collect()
 }

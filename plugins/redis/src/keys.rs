@@ -70,7 +70,7 @@ pub(crate) struct Keys {
     pub(crate) id_seq: Option<Vec<u8>>,
     pub(crate) version: Vec<u8>,
     /// Grows with each of our writes.
-    pub(crate) writes: Vec<u8>,
+    pub(crate) writes: Option<Vec<u8>>,
 }
 
 /// What the Python node keeps beside a client's record.
@@ -111,8 +111,14 @@ impl Keys {
             count: collection.primary.then(|| format!("{base}:count").into_bytes()),
             id_seq: ints.then(|| place("id_seq", "id_seq")),
             version: place("schema_version", "version"),
-            writes: format!("{own}:writes").into_bytes(),
+            writes: Some(format!("{own}:writes").into_bytes()),
         }
+    }
+
+    /// The same where only one key can be written at a time: there are records, and nothing else that would have to agree with them.
+    pub(crate) fn bare(self) -> Self {
+        let sets = vec![None; self.sets.len()];
+        Self { sets, document: None, count: None, id_seq: None, writes: None, ..self }
     }
 
     /// What every record's key begins with.
@@ -131,7 +137,7 @@ impl Keys {
     }
 
     /// Matches every key that a record could have.
-    pub(crate) fn record_pattern(&self) -> Vec<u8> {
+    pub(crate) fn record_pattern(&self) -> String {
         pattern(&self.record)
     }
 
@@ -224,6 +230,17 @@ pub(crate) fn parse_member(collection: &Collection, member: &[u8]) -> Option<Key
     }
 }
 
+/// A key for a message: without the access key, or other value, that it ends in.
+pub(crate) fn shown(key: &[u8]) -> String {
+    let text = String::from_utf8_lossy(key);
+    for mark in [":api_key:", ":api_key_record:", ":name:", ":set:"] {
+        if let Some(at) = text.find(mark) {
+            return format!("{}…", &text[..at + mark.len()]);
+        }
+    }
+    text.into_owned()
+}
+
 /// One spelling for each value of a field, so that equal values have one set. Nil has none, json takes no index.
 fn spell(value: ValueRef<'_>, out: &mut Vec<u8>) -> Option<()> {
     match value {
@@ -239,15 +256,15 @@ fn spell(value: ValueRef<'_>, out: &mut Vec<u8>) -> Option<()> {
 }
 
 /// A glob that matches exactly what begins with `prefix`.
-pub(crate) fn pattern(prefix: &str) -> Vec<u8> {
-    let mut pattern = Vec::with_capacity(prefix.len() + 1);
-    for byte in prefix.bytes() {
-        if b"*?[]^\\".contains(&byte) {
-            pattern.push(b'\\');
+pub(crate) fn pattern(prefix: &str) -> String {
+    let mut pattern = String::with_capacity(prefix.len() + 1);
+    for character in prefix.chars() {
+        if matches!(character, '*' | '?' | '[' | ']' | '^' | '\\') {
+            pattern.push('\\');
         }
-        pattern.push(byte);
+        pattern.push(character);
     }
-    pattern.push(b'*');
+    pattern.push('*');
     pattern
 }
 

@@ -3,10 +3,12 @@
 //! Absence and another type are told apart everywhere, because the second is a record that nobody may overwrite. `MGET` cannot, so
 //! what it does not find is asked for again.
 
-use hivemind_abi::model::{Context, Error, Key, Lookup, Result, Row, ValueRef};
+use std::sync::LazyLock;
+
+use hivemind_abi::model::{Code, Context, Error, Key, Lookup, Result, Row, ValueRef};
 use redis::{Cmd, Pipeline, Value};
 
-use crate::keys::{member, parse_member};
+use crate::keys::{parse_member, shown};
 use crate::link::{Link, Repeat, Script, Topology};
 use crate::record::{Raw, Stored, corrupt};
 use crate::space::Space;
@@ -17,7 +19,7 @@ const TRIP: usize = 1000;
 /// Ids that one lookup by value follows on the server. A set that has more is that of a value that many records may have.
 const FOLLOWED: usize = 64;
 
-static LOOKUP: Script = Script::new(include_str!("scripts/lookup.lua"));
+static LOOKUP: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/lookup.lua")));
 
 /// What a set of ids holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,7 +135,7 @@ pub(crate) fn exact_records(cx: &Context<'_>, link: &Link, space: &Space, keys: 
 pub(crate) fn get(cx: &Context<'_>, link: &Link, space: &Space, key: &Key) -> Result<Option<Row>> {
     let answer = match link.query(cx, &get_command(&space.keys.record(key)), Repeat::Safe) {
         // A value of another type is refused, and nothing else of this is damaged data.
-        Err(error) if error.code() == hivemind_abi::model::Code::Corrupt => {
+        Err(error) if error.code() == Code::Corrupt => {
             return Err(corrupt(&space.collection, key, "it is no string in Redis"));
         }
         answer => raw(answer?)?,
@@ -204,8 +206,8 @@ fn followed(cx: &Context<'_>, link: &Link, space: &Space, set: &[u8]) -> Result<
         Ok(Value::Array(items)) => items,
         Ok(Value::Int(_)) => return Ok(None),
         Ok(other) => return Err(unexpected("EVALSHA", &other)),
-        Err(error) if error.code() == hivemind_abi::model::Code::Corrupt => return Ok(None),
-        Err(error) if error.code() == hivemind_abi::model::Code::Denied && !link.scripts_allowed() => return Ok(None),
+        Err(error) if error.code() == Code::Corrupt => return Ok(None),
+        Err(error) if error.code() == Code::Denied && !link.scripts_allowed() => return Ok(None),
         Err(error) => return Err(error),
     };
     let mut found = Vec::with_capacity(items.len() / 2);
@@ -246,11 +248,6 @@ pub(crate) fn counter(key: &[u8], raw: &Raw) -> Result<i64> {
 }
 
 pub(crate) fn not_a_counter(key: &[u8]) -> Error {
-    let key = String::from_utf8_lossy(key);
+    let key = shown(key);
     Error::corrupt(format!("{key} holds no number; sync rebuilds it")).place(key)
-}
-
-/// A key as a set's member, for tests and messages.
-pub(crate) fn id_text(key: &Key) -> String {
-    String::from_utf8_lossy(&member(key)).into_owned()
 }

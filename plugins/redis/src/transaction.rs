@@ -12,7 +12,7 @@ use hivemind_abi::model::{
 };
 
 use crate::find;
-use crate::keys::{member, parse_member};
+use crate::keys::{member, parse_member, shown};
 use crate::link::Link;
 use crate::plan::{Check, Plan, Write};
 use crate::read::{self, Asked, Members};
@@ -275,7 +275,7 @@ impl<'b> Batch<'b> {
             if let (Some(id_seq), Some(greatest)) = (&keys.id_seq, greatest.filter(|greatest| *greatest > 0)) {
                 plan.write(id_seq.clone(), Write::Raise(greatest));
             }
-            plan.write(keys.writes.clone(), Write::Grow(1));
+            keys.writes.iter().for_each(|key| plan.write(key.clone(), Write::Grow(1)));
         }
         Ok(plan)
     }
@@ -326,15 +326,19 @@ fn stored_row(stored: &Stored) -> Option<&Row> {
 }
 
 /// A record that changes.
-struct Record<'r> {
-    space: &'r Space,
-    key: &'r Key,
-    before: Option<&'r Row>,
-    after: Option<&'r Row>,
+pub(crate) struct Record<'r> {
+    pub(crate) space: &'r Space,
+    pub(crate) key: &'r Key,
+    pub(crate) before: Option<&'r Row>,
+    pub(crate) after: Option<&'r Row>,
 }
 
 impl Record<'_> {
-    fn plan(&self, plan: &mut Plan) -> Result<()> {
+    /// Adds what becomes of the record's key, sets and document; counters aside.
+    ///
+    /// # Errors
+    /// `invalid` for a record that the Python node could not work with.
+    pub(crate) fn plan(&self, plan: &mut Plan) -> Result<()> {
         if self.before.is_none() && self.after.is_none() {
             return Ok(());
         }
@@ -436,8 +440,8 @@ impl Transaction for Batch<'_> {
         let candidates: Vec<Key> = match &self.sets[&set] {
             Members::Ids(ids) => ids.iter().filter_map(|id| parse_member(&space.collection, id)).collect(),
             Members::OtherType => {
-                let key = String::from_utf8_lossy(&set);
-                return Err(Error::corrupt(format!("the set of ids with this {field} is none; sync reports it")).place(key));
+                let (name, key) = (&space.collection.at(field)?.name, shown(&set));
+                return Err(Error::corrupt(format!("{key}: expected a set of ids with this {name}, found another type")).place(key));
             }
         };
         let missing: Vec<Vec<u8>> = candidates.iter().map(|key| space.keys.record(key)).collect();
@@ -456,7 +460,9 @@ impl Transaction for Batch<'_> {
     fn matching(&mut self, query: &Query) -> Result<Vec<Key>> {
         let space = self.spaces.get(query.collection)?;
         // Compared at the end: it moves with every batch of ours, so none can have come between.
-        self.string(space.keys.writes.clone())?;
+        if let Some(writes) = &space.keys.writes {
+            self.string(writes.clone())?;
+        }
         self.scanned.insert(query.collection);
         let made = |key: &Key| self.records.get(&(query.collection, key.clone())).and_then(|entry| entry.now.as_ref());
         let of_batch = self.written.iter().filter(|(id, _)| *id == query.collection).map(|(_, key)| key.clone());

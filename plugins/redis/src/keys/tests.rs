@@ -74,5 +74,17 @@ fn another_collection_has_keys_that_are_nobody_elses() {
 
 #[test]
 fn a_pattern_matches_its_prefix_literally() {
-    assert_eq!(pattern("a[1]*{x}:"), br"a\[1\]\*{x}:*");
+    assert_eq!(pattern("a[1]*{x}:"), r"a\[1\]\*{x}:*");
+}
+
+#[test]
+fn no_access_key_is_shown() {
+    for (key, expected) in [
+        ("client:api_key:secret", "client:api_key:…"),
+        ("client:{t}:api_key_record:secret:1", "client:{t}:api_key_record:…"),
+        ("client:collections:x:set:code:secret", "client:collections:x:set:…"),
+        ("client:count", "client:count"),
+    ] {
+        assert_eq!(shown(key.as_bytes()), expected);
+    }
 }
