@@ -1,17 +1,20 @@
 //! Where everything is: the names of keys, and which of them a record touches.
 //!
-//! The decision behind it: **the primary collection has the Python node's keys, all others have one word of their own**, `collections`, behind
-//! the same prefix. That node's keys continue the prefix with `client`, `name`, `api_key`, `api_key_record`, `idx`, `count`, `id_seq` or
-//! `schema_version`, so none of them can be one of ours. Names of collections have no `:`, so no collection's key can be another's.
+//! The decision behind it: **the primary collection has the Python node's keys, all others have words of their own** behind the same prefix:
+//! `collections`, `indexes` and `handles`. That node's keys continue the prefix with `client`, `name`, `api_key`, `api_key_record`, `idx`,
+//! `count`, `id_seq` or `schema_version`, so none of them can be one of ours. Names of collections have no `:`, so no collection's key can
+//! be another's. Records have a word for themselves, because a handle is told of every write to a key that begins with it.
 //!
 //! ```text
 //! P:client:<id>             record of the primary collection     P:collections:<name>:record:<key>
-//! P:name:<name>             set of ids                           P:collections:<name>:set:<field>:<value>
-//! P:api_key:<key>           set of ids                           P:collections:<name>:id_seq
-//! P:idx:<id>                RediSearch document                  P:collections:<name>:version
-//! P:count, P:id_seq         counters                             P:collections:<name>:writes     (the primary one's too)
-//! P:schema_version                                               P:collections::handle:<handle>:<place>
+//! P:name:<name>             set of ids                           P:indexes:<name>:set:<field>:<value>
+//! P:api_key:<key>           set of ids
+//! P:idx:<id>                RediSearch document
+//! P:count, P:id_seq         counters                             P:indexes:<name>:id_seq
+//! P:schema_version                                               P:collections:<name>:version
 //! P:api_key_record:<key>    what other nodes remember of a client for a while; removed on every write that touches it
+//!                           how many writes there were           P:indexes:<name>:writes            (of the primary collection too)
+//!                           the last write of a handle's place   P:handles:<handle>:<place>
 //! ```
 
 use hivemind_abi::model::{Collection, Error, Index, Key, Kind, Result, RowView, ValueRef};
@@ -53,9 +56,14 @@ impl Namespace {
         &self.search_index
     }
 
-    /// Where a handle notes which of its writes was the last. No collection has an empty name.
+    /// What the keys of all records begin with: of the primary collection, and of all others.
+    pub(crate) fn records(&self) -> [Vec<u8>; 2] {
+        ["client", "collections"].map(|word| format!("{}:{word}:", self.base).into_bytes())
+    }
+
+    /// Where a handle notes which of its writes was the last.
     pub(crate) fn receipt(&self, handle: u64, place: usize) -> Vec<u8> {
-        format!("{}:collections::handle:{handle:016x}:{place}", self.base).into_bytes()
+        format!("{}:handles:{handle:016x}:{place}", self.base).into_bytes()
     }
 }
 
@@ -85,14 +93,14 @@ struct Document {
 impl Keys {
     pub(crate) fn new(namespace: &Namespace, collection: &Collection) -> Self {
         let (base, name) = (namespace.base(), &collection.name);
-        let own = format!("{base}:collections:{name}");
+        let (own, index) = (format!("{base}:collections:{name}"), format!("{base}:indexes:{name}"));
         let ints = collection.key_kind() == Kind::Int;
         let at = |name: &str| collection.position(name).filter(|at| collection.fields[*at].kind == Kind::Text);
         let python = |field: &str| collection.primary && (field == NAME || field == API_KEY) && at(field).is_some();
         let set = |field: &hivemind_abi::model::Field| match &field.index {
             _ if python(&field.name) => Some(format!("{base}:{}:", field.name)),
             Index::None => None,
-            _ => Some(format!("{own}:set:{}:", field.name)),
+            _ => Some(format!("{index}:set:{}:", field.name)),
         };
         let document = at(NAME).zip(at(API_KEY)).filter(|_| collection.primary).map(|(name, api_key)| Document {
             prefix: format!("{base}:idx:"),
@@ -100,18 +108,15 @@ impl Keys {
             name,
             api_key,
         });
-        let place = |primary: &str, other: &str| match collection.primary {
-            true => format!("{base}:{primary}").into_bytes(),
-            false => format!("{own}:{other}").into_bytes(),
-        };
+        let place = |primary: &str, other: String| if collection.primary { format!("{base}:{primary}") } else { other }.into_bytes();
         Self {
             record: if collection.primary { format!("{base}:client:") } else { format!("{own}:record:") },
             sets: collection.fields.iter().map(set).collect(),
             document,
             count: collection.primary.then(|| format!("{base}:count").into_bytes()),
-            id_seq: ints.then(|| place("id_seq", "id_seq")),
-            version: place("schema_version", "version"),
-            writes: Some(format!("{own}:writes").into_bytes()),
+            id_seq: ints.then(|| place("id_seq", format!("{index}:id_seq"))),
+            version: place("schema_version", format!("{own}:version")),
+            writes: Some(format!("{index}:writes").into_bytes()),
         }
     }
 

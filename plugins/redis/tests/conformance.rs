@@ -81,7 +81,10 @@ impl Instance for Store {
                 let mut record: serde_json::Value = serde_json::from_str(&text).map_err(failed)?;
                 let value: serde_json::Value = serde_json::from_str(json).map_err(failed)?;
                 if let Some(text) = value.as_str() {
-                    let set = self.key(collection, &format!("{name}:{text}"), &format!("set:{name}:{text}"));
+                    let set = match collection.primary {
+                        true => format!("{}:{name}:{text}", self.prefix),
+                        false => format!("{}:indexes:{}:set:{name}:{text}", self.prefix, collection.name),
+                    };
                     redis::cmd("SADD").arg(set).arg(&id).exec(&mut connection).map_err(failed)?;
                 }
                 record[name] = value;

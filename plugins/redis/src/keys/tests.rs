@@ -32,7 +32,7 @@ fn the_primary_collection_has_the_python_nodes_keys() {
     }
     let row = row(&clients, &[("name", "Küche"), ("api_key", "k"), ("site", "s")]);
     let view = row.view(&clients).expect("a view");
-    assert_eq!(texts(keys.sets_of(&view)), ["client:api_key:k", "client:name:Küche", "client:collections:clients:set:site:s"]);
+    assert_eq!(texts(keys.sets_of(&view)), ["client:api_key:k", "client:name:Küche", "client:indexes:clients:set:site:s"]);
     assert_eq!(keys.document(&Key::Int(7), &view), Some((b"client:idx:7".to_vec(), "Küche", "k")));
     assert_eq!(keys.admission(&view).as_deref(), Some(&b"client:api_key_record:k"[..]));
     assert_eq!((keys.count.as_deref(), keys.version.as_slice()), (Some(&b"client:count"[..]), &b"client:schema_version"[..]));
@@ -82,7 +82,7 @@ fn no_access_key_is_shown() {
     for (key, expected) in [
         ("client:api_key:secret", "client:api_key:…"),
         ("client:{t}:api_key_record:secret:1", "client:{t}:api_key_record:…"),
-        ("client:collections:x:set:code:secret", "client:collections:x:set:…"),
+        ("client:indexes:x:set:code:secret", "client:indexes:x:set:…"),
         ("client:count", "client:count"),
     ] {
         assert_eq!(shown(key.as_bytes()), expected);
