@@ -23,6 +23,7 @@ use crate::read::{self, Found};
 use crate::receipt::Receipts;
 use crate::recent::Recent;
 use crate::space::{Space, Spaces};
+use crate::sync;
 
 /// How late this handle may learn of another's write.
 const STALENESS: Duration = Duration::from_secs(1);
@@ -240,12 +241,28 @@ impl Backend for Redis {
 
     fn sync(&self, cx: &Context<'_>) -> Result<Report> {
         self.enter(cx)?;
-        Ok(Report::new())
+        let committer = self.committer(cx);
+        let mut all = sync::Totals::default();
+        for space in self.spaces.iter() {
+            space.forget();
+            sync::repair(&committer, space)?.add_to(&mut all);
+        }
+        Ok(all.into_report(true))
     }
 
     fn maintain(&self, cx: &Context<'_>, task: &Task) -> Result<Report> {
         self.enter(cx)?;
-        Err(Error::unsupported(format!("{} does not offer {task:?}", crate::MODULE)))
+        match task {
+            Task::Verify => {
+                let committer = self.committer(cx);
+                let mut all = sync::Totals::default();
+                for space in self.spaces.iter() {
+                    sync::verify(&committer, space)?.add_to(&mut all);
+                }
+                Ok(all.into_report(false))
+            }
+            other => Err(Error::unsupported(format!("{} does not offer {other:?}", crate::MODULE))),
+        }
     }
 
     fn stats(&self, cx: &Context<'_>) -> Result<Report> {

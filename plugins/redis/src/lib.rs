@@ -21,6 +21,7 @@ mod receipt;
 mod recent;
 mod record;
 mod space;
+mod sync;
 mod transaction;
 
 /// The name in `database.module`.

@@ -1,7 +1,7 @@
 //! A prepared collection: its description, its keys, and what this handle knows of it.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use hivemind_abi::model::{Collection, CollectionId, Error, Result};
 
@@ -26,6 +26,11 @@ pub(crate) struct Space {
 impl Space {
     pub(crate) fn new(id: CollectionId, collection: Arc<Collection>, keys: Keys) -> Self {
         Self { id, collection, keys, known: Mutex::new(None), greatest: AtomicI64::new(0), looked: AtomicBool::new(false) }
+    }
+
+    /// Forgets what is known of the records as a whole.
+    pub(crate) fn forget(&self) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// The greatest id known besides the counters; `None` if nobody has looked yet.

@@ -34,6 +34,7 @@ for i = 1, checks do
 end
 
 local allowed = redis.acl_check_cmd
+local removed = {}
 for i = checks + 1, all do
     local op, key = args[2 * i], keys[i]
     local command, wanted
@@ -46,7 +47,8 @@ for i = checks + 1, all do
     elseif op == 'I' then command, wanted = 'INCRBY', 'string'
     elseif op == 'M' then command, wanted = 'SET', 'string'
     end
-    if wanted then
+    if op == 'D' then removed[key] = true end
+    if wanted and not removed[key] then
         local found = call('TYPE', key).ok
         if found ~= 'none' and found ~= wanted then return {2, i} end
         if wanted == 'string' and found == 'string' then
