@@ -15,12 +15,16 @@ use super::stream::Stream;
 use super::tls::Tls;
 use super::value;
 
-/// How connections of one kind are made.
+/// How connections of one kind are made, and how long their server may be silent.
+#[derive(Clone)]
 pub(crate) struct Opening {
     pub(crate) login: Login,
     pub(crate) db: i64,
     pub(crate) tls: Option<std::sync::Arc<Tls>>,
     pub(crate) timeout: Duration,
+    pub(crate) patience: Duration,
+    /// Whether what is no master is not wanted.
+    pub(crate) wants_master: bool,
     /// 2, or 3 where the server shall speak unasked.
     pub(crate) protocol: u8,
 }
@@ -60,6 +64,10 @@ impl Opening {
         if server.mode == Mode::Cluster && self.db != 0 {
             let message = format!("{address} is part of a cluster, which has database 0 alone; found db {}", self.db);
             return Err(Failure::new(Error::invalid(message).place(address.to_string()), Then::GiveUp));
+        }
+        if self.wants_master && server.is_replica {
+            let message = format!("{address} is no master any more; waiting for the Sentinels to name the new one");
+            return Err(Failure::new(Error::unavailable(message).known_not_applied().place(address.to_string()), Then::Look));
         }
         connection.introduce(server);
         Ok(connection)
