@@ -12,6 +12,7 @@
 //! An exchange that was cut short leaves a connection that is thrown away. A failed one is repeated only if its caller says that it
 //! may be ([`Repeat`]) or the server said that nothing was done.
 
+mod about;
 mod address;
 mod cluster;
 mod connection;
@@ -32,8 +33,10 @@ mod slot;
 mod socket;
 mod stream;
 mod tls;
+mod tracking;
 mod value;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -41,14 +44,16 @@ use hivemind_abi::Host;
 use hivemind_abi::model::{Code, Context, Error, Result};
 use redis::{Cmd, Pipeline, ServerError, Value, cmd};
 
+pub(crate) use self::about::About;
 pub(crate) use self::exchange::Script;
-use self::exchange::{Exchange, One, Transaction};
+use self::exchange::{Exchange, Many, One, Transaction};
 pub(crate) use self::failure::Repeat;
 use self::failure::{Failure, Then};
 use self::place::Place;
 use self::retry::{Policy, Retry};
 use self::route::Route;
 pub(crate) use self::server::Version;
+pub(crate) use self::tracking::{BOUND, Changed, Tracking};
 pub(crate) use self::value::{integer, items, pairs, text};
 use crate::config::Config;
 
@@ -64,7 +69,9 @@ pub(crate) enum Topology {
 /// The way to one Redis, from many threads at once.
 #[derive(Debug)]
 pub(crate) struct Link {
-    route: Route,
+    route: Arc<Route>,
+    tracking: Tracking,
+    host: Host,
     retry: Policy,
     user: String,
     scripts_denied: AtomicBool,
@@ -78,8 +85,14 @@ impl Link {
     pub(crate) fn open(config: &Config, host: &Host) -> Result<Self> {
         let retry = Policy { attempts: config.retry_attempts, delay: Duration::from_secs_f64(config.retry_delay) };
         let cx = Context::unbounded();
-        let route = Route::find(config, host, &cx, retry)?;
-        let link = Self { route, retry, user: config.username.0.clone(), scripts_denied: AtomicBool::new(false) };
+        let link = Self {
+            route: Arc::new(Route::find(config, host, &cx, retry)?),
+            tracking: Tracking::new(),
+            host: host.clone(),
+            retry,
+            user: config.username.0.clone(),
+            scripts_denied: AtomicBool::new(false),
+        };
         match link.query(&cx, cmd("EVAL").arg("return 1").arg(0), Repeat::Safe) {
             Err(error) if matches!(error.code(), Code::Denied | Code::Unsupported) => {
                 link.scripts_denied.store(true, Ordering::Relaxed);
@@ -194,8 +207,23 @@ impl Link {
         failure::refused(error, name, &self.user, &self.route.address()).error
     }
 
-    /// Lets every connection go. Calls from now on are `unavailable`.
+    /// Begins to listen for changes of keys with these prefixes, none of which may begin another (Redis refuses that). `false`, said
+    /// once in the log, if the server does not let us.
+    ///
+    /// # Errors
+    /// What keeps us from asking: `unavailable`, `deadline`.
+    pub(crate) fn track(&self, cx: &Context<'_>, prefixes: Vec<Vec<u8>>) -> Result<bool> {
+        self.tracking.start(&self.route, prefixes, &self.host, cx)
+    }
+
+    /// What was changed, by others and by us. Nothing is known before [`Link::track`].
+    pub(crate) const fn tracking(&self) -> &Tracking {
+        &self.tracking
+    }
+
+    /// Ends what listens, and lets every connection go. Calls from now on are `unavailable`.
     pub(crate) fn close(&self) {
+        self.tracking.stop();
         self.route.close();
     }
 }
@@ -218,6 +246,11 @@ impl Link {
     /// As [`Link::run`]; a refusal with one of these codes is an answer.
     fn run_but<E: Exchange>(&self, cx: &Context<'_>, exchange: &E, repeat: Repeat, wanted: &[&str]) -> Result<E::Reply> {
         self.patiently(cx, repeat, || self.route.attempt(cx, exchange, wanted))
+    }
+
+    /// Several at this master, whatever their keys.
+    fn all_at(&self, cx: &Context<'_>, place: &Place, commands: &[Cmd], repeat: Repeat) -> Result<Vec<Value>> {
+        self.run_at(cx, place, &Many { commands: commands.iter().collect() }, repeat)
     }
 
     /// At this master, whatever its keys.

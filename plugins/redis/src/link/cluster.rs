@@ -5,8 +5,8 @@
 //! carried out, so following one repeats nothing.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use hivemind_abi::model::{Code, Context, Error};
 use redis::{ServerError, Value, cmd};
@@ -31,8 +31,6 @@ pub(crate) struct Cluster {
     map: RwLock<Map>,
     /// Whether the map may be wrong.
     doubted: AtomicBool,
-    /// Grows with every map that differs from the one before.
-    changes: AtomicU64,
     learning: Mutex<()>,
     closed: AtomicBool,
 }
@@ -52,7 +50,6 @@ impl Cluster {
             capacity,
             map: RwLock::default(),
             doubted: AtomicBool::new(true),
-            changes: AtomicU64::new(0),
             learning: Mutex::default(),
             closed: AtomicBool::new(false),
         }
@@ -88,7 +85,7 @@ impl Cluster {
     /// The master of a slot, or some master.
     pub(crate) fn place(&self, cx: &Context<'_>, slot: Option<u16>) -> Result<Place, Failure> {
         if self.doubted.load(Ordering::Acquire) {
-            self.learn(cx)?;
+            self.learn(cx, false)?;
         }
         let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
         let found = match slot {
@@ -108,7 +105,7 @@ impl Cluster {
     /// Every master that has a slot.
     pub(crate) fn masters(&self, cx: &Context<'_>, fresh: bool) -> Result<Vec<Place>, Failure> {
         if fresh || self.doubted.load(Ordering::Acquire) {
-            self.learn(cx)?;
+            self.learn(cx, fresh)?;
         }
         let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
         let mut masters: Vec<Place> = Vec::new();
@@ -120,11 +117,6 @@ impl Cluster {
             }
         }
         Ok(masters)
-    }
-
-    /// Grows with every map that differs from the one before.
-    pub(crate) fn changes(&self) -> u64 {
-        self.changes.load(Ordering::Acquire)
     }
 
     pub(crate) fn look_again(&self) {
@@ -145,16 +137,11 @@ impl Cluster {
             *owner = Some(place.clone());
         }
         drop(map);
-        self.changes.fetch_add(1, Ordering::AcqRel);
         self.look_again();
     }
 
-    fn learning(&self) -> MutexGuard<'_, ()> {
-        self.learning.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Asks the nodes that are known, and then the configured ones, for the map.
-    pub(crate) fn learn(&self, cx: &Context<'_>) -> Result<(), Failure> {
+    /// Asks the nodes that are known, and then the configured ones, for the map. `fresh`: a map that is being asked for already will not do.
+    pub(crate) fn learn(&self, cx: &Context<'_>, fresh: bool) -> Result<(), Failure> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Failure::new(closed(), Then::GiveUp));
         }
@@ -162,8 +149,10 @@ impl Cluster {
         let _guard = match self.learning.try_lock() {
             Ok(guard) => guard,
             Err(std::sync::TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(std::sync::TryLockError::WouldBlock) if self.has_map() => return Ok(()),
-            Err(std::sync::TryLockError::WouldBlock) => self.learning(),
+            Err(std::sync::TryLockError::WouldBlock) if self.has_map() && !fresh => return Ok(()),
+            Err(std::sync::TryLockError::WouldBlock) => {
+                return Err(nowhere("another call is asking the cluster who has which slot".to_owned()));
+            }
         };
         let mut said = Vec::new();
         for address in self.candidates() {
@@ -226,9 +215,6 @@ impl Cluster {
                 *owner = Some(place.clone());
             }
         }
-        let address_of = |owner: &Option<Place>| owner.as_ref().map(|place| place.address().clone());
-        let is_other = map.owners.len() != owners.len()
-            || map.owners.iter().zip(&owners).any(|(old, new)| address_of(old) != address_of(new));
         map.owners = owners;
         // What owns nothing is a replica or gone; its connections are of no use.
         let gone: Vec<Address> =
@@ -237,10 +223,6 @@ impl Cluster {
             if let Some(place) = map.places.remove(&address) {
                 place.pool().close();
             }
-        }
-        drop(map);
-        if is_other {
-            self.changes.fetch_add(1, Ordering::AcqRel);
         }
     }
 

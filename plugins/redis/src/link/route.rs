@@ -59,7 +59,7 @@ impl Route {
         }
         if let Some(nodes) = &config.cluster_nodes {
             let cluster = Cluster::new(addresses(nodes), Arc::new(opening), capacity);
-            patiently(cx, policy, || cluster.learn(cx))?;
+            patiently(cx, policy, || cluster.learn(cx, true))?;
             return Ok(Self::Cluster(cluster));
         }
         let address = match &config.unix_socket {
@@ -72,7 +72,7 @@ impl Route {
             Mode::Standalone => Ok(Self::Single(place)),
             Mode::Cluster => {
                 let cluster = Cluster::new(vec![place.address().clone()], Arc::new(opening), capacity);
-                patiently(cx, policy, || cluster.learn(cx))?;
+                patiently(cx, policy, || cluster.learn(cx, true))?;
                 Ok(Self::Cluster(cluster))
             }
             Mode::Sentinel => {

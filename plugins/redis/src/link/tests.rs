@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use super::*;
 
 #[path = "../../tests/common/mod.rs"]
-mod common;
+pub(super) mod common;
 
 use common::Server;
 
@@ -207,4 +207,15 @@ fn the_sentinels_lead_to_the_master_also_after_a_failover() {
     assert_eq!(get(&link, "a").expect("get").as_deref(), Some("2"));
     drop(sentinel);
     set(&link, "a", "3").expect("nobody needs a Sentinel while the master is there");
+}
+
+#[test]
+fn a_server_says_what_it_is_and_what_it_keeps() {
+    let server = Server::start(&["--appendonly", "yes", "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"]);
+    let about = at(&server).about(&cx()).expect("about").remove(0);
+    assert!(about.version >= Version(6, 0, 0) && about.role == "master" && about.replicas == Some(0), "{about:?}");
+    assert!(about.appends == Some(true) && about.syncs.as_deref() == Some("everysec"), "{about:?}");
+    assert!(about.snapshots.as_deref() == Some("") && about.persists == Some(true), "{about:?}");
+    assert!(about.memory.is_some_and(|(used, most)| used > 0 && most == 100 << 20), "{about:?}");
+    assert_eq!(about.eviction.as_deref(), Some("allkeys-lru"));
 }
