@@ -45,8 +45,12 @@ impl Opening {
         if failure.error.code() != Code::Deadline || cx.check().is_err() {
             return Failure { maybe_applied: false, ..failure };
         }
+        let expected = match &self.tls {
+            Some(_) => "a Redis server with a tls-port there; if it speaks without TLS, remove use_ssl",
+            None => "a Redis server",
+        };
         let message = format!(
-            "{address} let us wait for more than {:?} while connecting; expected a Redis server. Check host, port and firewalls, or raise \
+            "{address} let us wait for more than {:?} while connecting; expected {expected}. Check host, port and firewalls, or raise \
              connect_timeout_ms",
             self.timeout
         );
@@ -109,8 +113,17 @@ impl Opening {
         {
             return Failure::new(error, Then::GiveUp);
         }
-        let failure = cut.at(address);
-        Failure { maybe_applied: false, ..failure }
+        let how = match &cut.why {
+            Why::Closed => "without a word".to_owned(),
+            Why::Io(error) => error.to_string(),
+            _ => return Failure { maybe_applied: false, ..cut.at(address) },
+        };
+        let advice = if self.tls.is_some() { "see its log" } else { "set use_ssl if it is a tls-port, and see its log" };
+        let message = format!(
+            "{address} closed the connection before it said who it is ({how}); expected a Redis server. It may be full or just \
+             starting; otherwise {advice}"
+        );
+        Failure::new(Error::unavailable(message).known_not_applied().place(address.to_string()), Then::Look)
     }
 
     /// A server that does not know `HELLO` is older than every one that does.

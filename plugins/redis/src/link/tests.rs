@@ -219,3 +219,6 @@ fn a_server_says_what_it_is_and_what_it_keeps() {
     assert!(about.memory.is_some_and(|(used, most)| used > 0 && most == 100 << 20), "{about:?}");
     assert_eq!(about.eviction.as_deref(), Some("allkeys-lru"));
 }
+
+mod faults;
+mod tls;
