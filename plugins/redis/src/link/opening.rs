@@ -15,6 +15,9 @@ use super::stream::Stream;
 use super::tls::Tls;
 use super::value;
 
+/// How long a server may take to say what it does not like.
+const ALERT: Duration = Duration::from_millis(500);
+
 /// How connections of one kind are made, and how long their server may be silent.
 #[derive(Clone)]
 pub(crate) struct Opening {
@@ -93,7 +96,7 @@ impl Opening {
             let selected = if selects && !matches!(hello, Value::ServerError(_)) { Some(answers.next()?) } else { None };
             Ok((hello, selected))
         });
-        let (hello, selected) = answers.map_err(|cut| self.cut(cut, address))?;
+        let (hello, selected) = answers.map_err(|cut| self.cut(cut, address, limit))?;
         if let Value::ServerError(error) = &hello {
             return Err(self.refused(error, connection, address, limit));
         }
@@ -107,10 +110,8 @@ impl Opening {
         Ok(server)
     }
 
-    fn cut(&self, cut: Cut, address: &Address) -> Failure {
-        if let (Some(tls), Why::Io(error)) = (&self.tls, &cut.why)
-            && let Some(error) = tls.explain(&error.to_string(), address)
-        {
+    fn cut(&self, cut: Cut, address: &Address, limit: &mut Limit<'_>) -> Failure {
+        if let Some(error) = self.alert(&cut.why, address, limit) {
             return Failure::new(error, Then::GiveUp);
         }
         let how = match &cut.why {
@@ -124,6 +125,23 @@ impl Opening {
              starting; otherwise {advice}"
         );
         Failure::new(Error::unavailable(message).known_not_applied().place(address.to_string()), Then::Look)
+    }
+
+    /// What a server did not like about our certificate. It says so after the handshake and closes, and where that meets our first
+    /// command the system throws its words away; so it is asked again by somebody who only listens.
+    fn alert(&self, why: &Why, address: &Address, limit: &mut Limit<'_>) -> Option<Error> {
+        let tls = self.tls.as_ref()?;
+        match why {
+            Why::Io(error) if error.kind() != std::io::ErrorKind::ConnectionReset => tls.explain(&error.to_string(), address),
+            Why::Io(_) | Why::Closed => {
+                let socket = Socket::connect(address, limit).ok()?;
+                let mut connection = Connection::new(Stream::Tls(Box::new(tls.encrypt(socket, address, limit).ok()?)));
+                let said = connection.listen(&mut Limit::in_one(limit.cx(), ALERT)).err()?;
+                let Why::Io(error) = said.why else { return None };
+                tls.explain(&error.to_string(), address)
+            }
+            _ => None,
+        }
     }
 
     /// A server that does not know `HELLO` is older than every one that does.
