@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use hivemind_abi::Host;
 use hivemind_abi::model::{
@@ -17,16 +16,13 @@ use crate::config::Config;
 use crate::find::{self, Asking};
 use crate::gate::Gate;
 use crate::keys::{Keys, Namespace};
-use crate::link::{Link, Topology};
+use crate::link::{BOUND, Link, Topology};
 use crate::prepare::Preparing;
 use crate::read::{self, Found};
 use crate::receipt::Receipts;
 use crate::recent::Recent;
 use crate::space::{Space, Spaces};
 use crate::sync;
-
-/// How late this handle may learn of another's write.
-const STALENESS: Duration = Duration::from_secs(1);
 
 /// A handle on one namespace of one Redis.
 pub struct Redis {
@@ -35,6 +31,8 @@ pub struct Redis {
     namespace: Namespace,
     /// Keys of several slots are written one by one: records only.
     is_bare: bool,
+    /// The server tells what others change.
+    is_tracked: bool,
     catalog: Catalog,
     spaces: Spaces,
     recent: Recent,
@@ -61,10 +59,12 @@ pub fn open(config: &str, host: Host) -> Result<Redis> {
              every search reads all records. Move the namespace to a tag",
         );
     }
+    let is_tracked = link.track(&Context::unbounded(), namespace.records().to_vec())?;
     Ok(Redis {
         host,
         link,
         is_bare,
+        is_tracked,
         catalog: Catalog::new(),
         spaces: Spaces::default(),
         recent: Recent::new()?,
@@ -95,7 +95,7 @@ impl Redis {
     }
 
     fn asking<'c>(&'c self, cx: &'c Context<'c>, collection: CollectionId) -> Result<Asking<'c>> {
-        Ok(Asking { cx, link: &self.link, space: self.spaces.get(collection)?, recent: &self.recent })
+        Ok(Asking { cx, link: &self.link, spaces: &self.spaces, space: self.spaces.get(collection)?, recent: &self.recent })
     }
 
     fn space(&self, id: CollectionId, collection: &Arc<Collection>) -> Space {
@@ -127,7 +127,7 @@ impl Backend for Redis {
         use Capability::{AtomicBatch, ChangeTracking, Durable, MultiProcess, Network, Unique};
         let all = Capabilities::of(&[Durable, AtomicBatch, Unique, MultiProcess, ChangeTracking, Network]);
         let offered = if self.is_bare { all.without(AtomicBatch).without(Unique) } else { all };
-        offered.with_staleness(STALENESS)
+        if self.is_tracked { offered.with_staleness(BOUND) } else { offered.without(ChangeTracking) }
     }
 
     fn prepare(&self, cx: &Context<'_>, collections: &[Collection]) -> Result<Vec<CollectionId>> {
@@ -236,7 +236,7 @@ impl Backend for Redis {
     fn changes_since(&self, cx: &Context<'_>, collection: CollectionId, token: Token) -> Result<(Token, Changes)> {
         self.enter(cx)?;
         self.spaces.get(collection)?;
-        Ok(self.recent.since(collection, token))
+        Ok(self.recent.since(&self.link, &self.spaces, collection, token))
     }
 
     fn sync(&self, cx: &Context<'_>) -> Result<Report> {

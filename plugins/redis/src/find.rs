@@ -17,7 +17,7 @@ use crate::link::Link;
 use crate::read::{self, Members};
 use crate::recent::Recent;
 use crate::record::{Raw, Stored, corrupt};
-use crate::space::Space;
+use crate::space::{Space, Spaces};
 
 /// What a page of records may take while it is being read, in bytes.
 const PAGE_BYTES: usize = 4 << 20;
@@ -45,6 +45,7 @@ pub(crate) struct Known {
 pub(crate) struct Asking<'a> {
     pub(crate) cx: &'a Context<'a>,
     pub(crate) link: &'a Link,
+    pub(crate) spaces: &'a Spaces,
     pub(crate) space: &'a Space,
     pub(crate) recent: &'a Recent,
 }
@@ -253,7 +254,7 @@ impl Asking<'_> {
             && let Some(known) = self.known()
             && let Some(keys) = &known.keys
         {
-            match self.recent.since(self.space.id, known.token).1 {
+            match self.since(known.token).1 {
                 Changes::Nothing => return Ok(Arc::clone(keys)),
                 Changes::Keys(changed) => {
                     // One that is gone is found missing when it is read.
@@ -276,6 +277,10 @@ impl Asking<'_> {
         Ok(keys)
     }
 
+    fn since(&self, token: Token) -> (Token, Changes) {
+        self.recent.since(self.link, self.spaces, self.space.id, token)
+    }
+
     fn known(&self) -> Option<Known> {
         self.space.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -284,7 +289,7 @@ impl Asking<'_> {
     fn unreadable(&self) -> Result<Arc<BTreeMap<Key, String>>> {
         let known = self.known().and_then(|known| Some((known.token, known.unreadable?)));
         if let Some((token, unreadable)) = known {
-            let (now, changes) = self.recent.since(self.space.id, token);
+            let (now, changes) = self.since(token);
             match changes {
                 Changes::Nothing => return Ok(unreadable),
                 Changes::Keys(mut changed) => {
