@@ -9,16 +9,19 @@
 
 mod certificates;
 mod cluster;
+mod deployment;
 mod dump;
 mod impostor;
 mod proxy;
 mod sentinel;
 mod server;
 mod spawn;
-pub mod store;
+pub mod subject;
+pub mod sync;
 
 pub use certificates::Certificates;
 pub use cluster::Cluster;
+pub use deployment::{Deployment, Kind};
 pub use dump::{Dump, Stored, difference};
 pub use impostor::{Impostor, Manner};
 pub use proxy::{Direction, Proxy};
