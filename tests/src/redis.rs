@@ -12,6 +12,7 @@ mod cluster;
 mod deployment;
 mod dump;
 mod impostor;
+pub mod load;
 mod proxy;
 mod sentinel;
 mod server;
