@@ -1,0 +1,247 @@
+//! The way to Redis: commands in, answers out, each within its caller's time. It knows nothing of collections.
+//!
+//! The decision behind it: **the connections are our own; commands, pipelines, values and the protocol's parser are the `redis` crate's.**
+//! Its blocking connections cannot keep what this node promises its callers. Names are resolved and Unix sockets connected without a
+//! limit, and so is the handshake of its native TLS; a read timeout bounds the silence and not the call, so a server that sends a byte
+//! a second is waited for without end; nobody looks at a cancel flag; and after a timeout the answer that was not waited for is taken
+//! for the next one's. Its `ClusterConnection` (1.8.1) sleeps between attempts without a look at a deadline, repeats writes whose first
+//! attempt may have been carried out, and is one thread's at a time; its Sentinel client asks through those connections. What is left
+//! to write is small: a socket that waits in slices ([`limit`]), a pool, and the routes to one server, a cluster or a Sentinel's
+//! master.
+//!
+//! An exchange that was cut short leaves a connection that is thrown away. A failed one is repeated only if its caller says that it
+//! may be ([`Repeat`]) or the server said that nothing was done.
+
+mod address;
+mod connection;
+mod exchange;
+mod failure;
+mod limit;
+mod opening;
+mod permission;
+mod pool;
+mod resolve;
+mod retry;
+mod route;
+mod server;
+mod slot;
+mod socket;
+mod stream;
+mod tls;
+mod value;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hivemind_abi::Host;
+use hivemind_abi::model::{Code, Context, Error, Result};
+use redis::{Cmd, Pipeline, ServerError, Value, cmd};
+
+pub(crate) use self::exchange::Script;
+use self::exchange::{Exchange, Many, One, Transaction};
+pub(crate) use self::failure::Repeat;
+use self::retry::{Policy, Retry};
+use self::route::Route;
+pub(crate) use self::server::Version;
+pub(crate) use self::value::{integer, items, pairs, text};
+use crate::config::Config;
+
+/// What the server is part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Topology {
+    /// One master: every script and transaction may use any key.
+    Single,
+    /// Several masters: the keys of one tag are in one slot, and only those of one slot go together.
+    Cluster,
+}
+
+/// The way to one Redis, from many threads at once.
+#[derive(Debug)]
+pub(crate) struct Link {
+    route: Route,
+    retry: Policy,
+    patience: Duration,
+    user: String,
+    scripts_denied: AtomicBool,
+}
+
+impl Link {
+    /// Connects, so that what is configured wrong is said now.
+    ///
+    /// # Errors
+    /// `unavailable`, `denied`, `unsupported` or `invalid`, naming what was expected, what was found and what to do next.
+    pub(crate) fn open(config: &Config, host: &Host) -> Result<Self> {
+        let retry = Policy { attempts: config.retry_attempts, delay: Duration::from_secs_f64(config.retry_delay) };
+        let link = Self {
+            route: Route::new(config, host)?,
+            retry,
+            patience: config.socket_timeout(),
+            user: config.username.0.clone(),
+            scripts_denied: AtomicBool::new(false),
+        };
+        let cx = Context::unbounded();
+        link.route.settle(&cx).map_err(|failure| failure.error)?;
+        match link.query(&cx, cmd("EVAL").arg("return 1").arg(0), Repeat::Safe) {
+            Err(error) if matches!(error.code(), Code::Denied | Code::Unsupported) => {
+                link.scripts_denied.store(true, Ordering::Relaxed);
+            }
+            Err(error) if error.code() == Code::Io => return Err(error),
+            _ => {}
+        }
+        Ok(link)
+    }
+
+    /// One command, at the server that its first key belongs to.
+    ///
+    /// # Errors
+    /// What the server refused, by its meaning: `unavailable` and `busy` may pass, `denied` names the command and the ACL line that
+    /// allows it, `io` with `retryable` did nothing for want of memory or disk. `deadline` or `unavailable` if no answer came, and
+    /// `outcome unknown` instead if it may have changed something.
+    pub(crate) fn query(&self, cx: &Context<'_>, command: &Cmd, repeat: Repeat) -> Result<Value> {
+        self.run(cx, &One(command), repeat)
+    }
+
+    /// Commands in one round trip, on a cluster one to each master concerned. An atomic pipeline is all or nothing (`MULTI`, `EXEC`),
+    /// and on a cluster its keys are in one slot. In one that is not atomic, a refused command's answer is a `ServerError` in its
+    /// place, which [`Link::refused`] explains; commands that were refused for a reason that passes were tried again.
+    ///
+    /// # Errors
+    /// See [`Link::query`].
+    pub(crate) fn pipeline(&self, cx: &Context<'_>, pipeline: &Pipeline, repeat: Repeat) -> Result<Vec<Value>> {
+        if pipeline.is_empty() {
+            return Ok(Vec::new());
+        }
+        if pipeline.is_transaction() {
+            let transaction = Transaction(pipeline);
+            self.route.prove_transactions(cx, transaction.slot(), self.patience, &self.user)?;
+            return self.run(cx, &transaction, repeat)?.map_err(|e| self.refused(&e, &transaction.name()));
+        }
+        self.many(cx, pipeline.cmd_iter().collect(), repeat)
+    }
+
+    /// A script, by its hash, or in full where the server has not seen it.
+    ///
+    /// # Errors
+    /// See [`Link::query`]; `denied` and [`Link::scripts_allowed`] false from then on if the ACL forbids scripts.
+    pub(crate) fn script(
+        &self,
+        cx: &Context<'_>,
+        script: &Script,
+        keys: &[Vec<u8>],
+        args: &[Vec<u8>],
+        repeat: Repeat,
+    ) -> Result<Value> {
+        let call = script.by_hash(keys, args);
+        let answer = self.run_but(cx, &One(&call), repeat, "NOSCRIPT").and_then(|answer| match answer {
+            Value::ServerError(_) => self.run(cx, &One(&script.in_full(keys, args)), repeat),
+            answer => Ok(answer),
+        });
+        if let Err(error) = &answer
+            && error.code() == Code::Denied
+            && ["command eval", "command evalsha"].iter().any(|c| error.message().contains(c))
+        {
+            self.scripts_denied.store(true, Ordering::Relaxed);
+        }
+        answer
+    }
+
+    /// Whether the server lets us run scripts, as far as is known.
+    pub(crate) fn scripts_allowed(&self) -> bool {
+        !self.scripts_denied.load(Ordering::Relaxed)
+    }
+
+    /// Every key that matches, at every master, in portions. A key may come more than once, and one that comes or goes meanwhile may
+    /// be missed. `each` may end it with an error.
+    ///
+    /// # Errors
+    /// See [`Link::query`], and what `each` gave.
+    pub(crate) fn scan(&self, cx: &Context<'_>, pattern: &str, mut each: impl FnMut(Vec<Vec<u8>>) -> Result<()>) -> Result<()> {
+        const PORTION: usize = 1000;
+        for place in self.route.masters(cx)? {
+            let mut cursor = "0".to_owned();
+            loop {
+                let mut scan = cmd("SCAN");
+                scan.arg(&cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(PORTION);
+                let answer = self.run_at(cx, &place, &One(&scan), Repeat::Safe)?;
+                let (next, keys) =
+                    scanned(answer).ok_or_else(|| Error::io("SCAN: expected a cursor and keys, found something else"))?;
+                if !keys.is_empty() {
+                    each(keys)?;
+                }
+                if next == "0" {
+                    break;
+                }
+                cursor = next;
+            }
+        }
+        Ok(())
+    }
+
+    /// What may be done together.
+    pub(crate) fn topology(&self) -> Topology {
+        self.route.topology()
+    }
+
+    /// Explains a `ServerError` among a pipeline's answers, `name` being the command.
+    pub(crate) fn refused(&self, error: &ServerError, name: &str) -> Error {
+        failure::refused(error, name, &self.user, &self.route.address()).error
+    }
+
+    /// Lets every connection go. Calls from now on are `unavailable`.
+    pub(crate) fn close(&self) {
+        self.route.close();
+    }
+}
+
+fn scanned(answer: Value) -> Option<(String, Vec<Vec<u8>>)> {
+    let Value::Array(parts) = answer else { return None };
+    let [cursor, Value::Array(keys)] = <[Value; 2]>::try_from(parts).ok()? else { return None };
+    let keys = keys.into_iter().map(|key| match key {
+        Value::BulkString(bytes) => Some(bytes),
+        _ => None,
+    });
+    Some((text(&cursor)?.to_owned(), keys.collect::<Option<_>>()?))
+}
+
+impl Link {
+    fn run<E: Exchange>(&self, cx: &Context<'_>, exchange: &E, repeat: Repeat) -> Result<E::Reply> {
+        self.run_but(cx, exchange, repeat, "")
+    }
+
+    /// As [`Link::run`]; a refusal with this code is an answer.
+    fn run_but<E: Exchange>(&self, cx: &Context<'_>, exchange: &E, repeat: Repeat, wanted: &str) -> Result<E::Reply> {
+        let mut retry = Retry::new(self.retry, repeat);
+        loop {
+            let attempt = self.route.attempt(cx, exchange, self.patience, &self.user, wanted);
+            match attempt {
+                Ok(reply) => return Ok(reply),
+                Err(failure) => self.again(cx, &mut retry, failure)?,
+            }
+        }
+    }
+
+    /// At this master, whatever its keys.
+    fn run_at<E: Exchange>(&self, cx: &Context<'_>, place: &route::Place, exchange: &E, repeat: Repeat) -> Result<E::Reply> {
+        let mut retry = Retry::new(self.retry, repeat);
+        loop {
+            match place.attempt(cx, exchange, self.patience, &self.user, "") {
+                Ok(reply) => return Ok(reply),
+                Err(failure) => self.again(cx, &mut retry, failure)?,
+            }
+        }
+    }
+
+    fn again(&self, cx: &Context<'_>, retry: &mut Retry, failure: failure::Failure) -> Result<()> {
+        if retry.or_fail(cx, failure)? == failure::Then::Look {
+            self.route.look_again();
+        }
+        Ok(())
+    }
+
+    fn many(&self, cx: &Context<'_>, commands: Vec<&Cmd>, repeat: Repeat) -> Result<Vec<Value>> {
+        self.run(cx, &Many { commands, slot: None }, repeat)
+    }
+}
+
+#[cfg(test)]
+mod tests;
