@@ -20,7 +20,8 @@ pub struct Shipped {
 }
 
 /// One loader for all stores: each maps a library once.
-pub(crate) fn shared() -> &'static Loader {
+#[must_use]
+pub fn shared() -> &'static Loader {
     static LOADER: OnceLock<Loader> = OnceLock::new();
     LOADER.get_or_init(|| loader(&[&build::shipped_plugins(), &build::vendor_plugins()], &std::env::temp_dir()))
 }

@@ -4,9 +4,8 @@
 use super::*;
 
 /// Each is a command that a node may well be forbidden, and one that a store cannot do without.
-const FORBIDDEN: [&str; 12] = [
-    "eval", "evalsha", "sort_ro", "client|tracking", "multi", "script|load", "scan", "info", "watch", "get", "set", "mget",
-];
+const FORBIDDEN: [&str; 12] =
+    ["eval", "evalsha", "sort_ro", "client|tracking", "multi", "script|load", "scan", "info", "watch", "get", "set", "mget"];
 
 #[test]
 fn a_forbidden_command_is_done_without_or_denied_by_name() {

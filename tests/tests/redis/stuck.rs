@@ -131,7 +131,7 @@ fn a_full_server_refuses_writes_by_name_goes_on_reading_and_recovers() {
     let (backend, collections) = begun(&deployment.settings(PREFIX));
     let server = deployment.masters()[0];
     let mut book = Book::default();
-    let mut add = |key: &str, book: &mut Book| match backend.apply(&soon(), &[collections.new_client(key)]) {
+    let add = |key: &str, book: &mut Book| match backend.apply(&soon(), &[collections.new_client(key)]) {
         Ok(applied) => {
             if let [hivemind_model::Outcome::Inserted(hivemind_model::Key::Int(id))] = applied.outcomes[..] {
                 book.added.insert(key.to_owned(), id);
