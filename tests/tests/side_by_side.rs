@@ -8,7 +8,7 @@ use hivemind_tests::redis::sync::Writers;
 use hivemind_tests::root;
 use hivemind_tests::together::place::{JSON, Place, REDIS, SQLITE};
 use hivemind_tests::together::same;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// Both programs read the same clients; gives them.
 fn agreed(place: &Place, after: &str) -> Vec<Value> {
@@ -118,27 +118,13 @@ fn python_and_ours_take_turns_on_a_redis_server_with_tls_and_rights() {
 
 /// A store as an old Python node left it, written by `tests/python/legacy.py`.
 fn legacy(operator: &Place, shape: &str) {
-    let run = |shape: &str| {
-        let script = root().join("tests/python/legacy.py");
-        let status = Command::new(venv().join("bin/python")).arg(script).arg(shape).arg(operator.data()).status();
-        assert!(status.expect("python runs").success());
-    };
-    let Some(deployment) = operator.deployment() else { return run(shape) };
-    // The same records as text, under the keys that the Python plugin of that time used.
-    run("json");
-    let text = std::fs::read_to_string(operator.data().join("clients.json")).expect("written");
-    let records: Map<String, Value> = serde_json::from_str(&text).expect("JSON");
-    for (id, record) in &records {
-        deployment.ask::<()>(&["SET", &format!("client:client:{id}"), &record.to_string()]);
-        for field in ["name", "api_key"] {
-            let value = record[field].as_str().unwrap_or("None");
-            deployment.ask::<()>(&["SADD", &format!("client:{field}:{value}"), id]);
-            deployment.ask::<()>(&["HSET", &format!("client:idx:{id}"), field, value]);
-        }
+    if let Some(deployment) = operator.deployment() {
+        return hivemind_tests::redis::legacy::write(deployment, "client", &operator.data()).expect("written");
     }
-    deployment.ask::<()>(&["SET", "client:count", &records.len().to_string()]);
+    let script = root().join("tests/python/legacy.py");
+    let status = Command::new(venv().join("bin/python")).arg(script).arg(shape).arg(operator.data()).status();
+    assert!(status.expect("python runs").success());
 }
-
 fn by_id(clients: &[Value], id: i64) -> &Value {
     clients.iter().find(|c| c["client_id"] == id).unwrap_or_else(|| panic!("no client {id} in {clients:#?}"))
 }
