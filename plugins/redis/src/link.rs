@@ -12,24 +12,31 @@
 //! An exchange that was cut short leaves a connection that is thrown away. A failed one is repeated only if its caller says that it
 //! may be ([`Repeat`]) or the server said that nothing was done.
 
+mod about;
 mod address;
+mod cluster;
 mod connection;
 mod exchange;
 mod failure;
 mod limit;
 mod opening;
 mod permission;
+mod place;
 mod pool;
 mod resolve;
 mod retry;
 mod route;
+mod scatter;
+mod sentinel;
 mod server;
 mod slot;
 mod socket;
 mod stream;
 mod tls;
+mod tracking;
 mod value;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -37,12 +44,16 @@ use hivemind_abi::Host;
 use hivemind_abi::model::{Code, Context, Error, Result};
 use redis::{Cmd, Pipeline, ServerError, Value, cmd};
 
+pub(crate) use self::about::About;
 pub(crate) use self::exchange::Script;
 use self::exchange::{Exchange, Many, One, Transaction};
 pub(crate) use self::failure::Repeat;
+use self::failure::{Failure, Then};
+use self::place::Place;
 use self::retry::{Policy, Retry};
 use self::route::Route;
 pub(crate) use self::server::Version;
+pub(crate) use self::tracking::{BOUND, Changed, Tracking};
 pub(crate) use self::value::{integer, items, pairs, text};
 use crate::config::Config;
 
@@ -58,9 +69,10 @@ pub(crate) enum Topology {
 /// The way to one Redis, from many threads at once.
 #[derive(Debug)]
 pub(crate) struct Link {
-    route: Route,
+    route: Arc<Route>,
+    tracking: Tracking,
+    host: Host,
     retry: Policy,
-    patience: Duration,
     user: String,
     scripts_denied: AtomicBool,
 }
@@ -72,15 +84,15 @@ impl Link {
     /// `unavailable`, `denied`, `unsupported` or `invalid`, naming what was expected, what was found and what to do next.
     pub(crate) fn open(config: &Config, host: &Host) -> Result<Self> {
         let retry = Policy { attempts: config.retry_attempts, delay: Duration::from_secs_f64(config.retry_delay) };
+        let cx = Context::unbounded();
         let link = Self {
-            route: Route::new(config, host)?,
+            route: Arc::new(Route::find(config, host, &cx, retry)?),
+            tracking: Tracking::new(),
+            host: host.clone(),
             retry,
-            patience: config.socket_timeout(),
             user: config.username.0.clone(),
             scripts_denied: AtomicBool::new(false),
         };
-        let cx = Context::unbounded();
-        link.route.settle(&cx).map_err(|failure| failure.error)?;
         match link.query(&cx, cmd("EVAL").arg("return 1").arg(0), Repeat::Safe) {
             Err(error) if matches!(error.code(), Code::Denied | Code::Unsupported) => {
                 link.scripts_denied.store(true, Ordering::Relaxed);
@@ -113,10 +125,14 @@ impl Link {
         }
         if pipeline.is_transaction() {
             let transaction = Transaction(pipeline);
-            self.route.prove_transactions(cx, transaction.slot(), self.patience, &self.user)?;
+            self.patiently(cx, Repeat::Safe, || self.route.place(cx, transaction.slot())?.prove_transactions(cx))?;
             return self.run(cx, &transaction, repeat)?.map_err(|e| self.refused(&e, &transaction.name()));
         }
-        self.many(cx, pipeline.cmd_iter().collect(), repeat)
+        let commands: Vec<&Cmd> = pipeline.cmd_iter().collect();
+        match self.topology() {
+            Topology::Single => self.several(cx, commands, repeat),
+            Topology::Cluster => self.scattered(cx, &commands, repeat),
+        }
     }
 
     /// A script, by its hash, or in full where the server has not seen it.
@@ -132,7 +148,7 @@ impl Link {
         repeat: Repeat,
     ) -> Result<Value> {
         let call = script.by_hash(keys, args);
-        let answer = self.run_but(cx, &One(&call), repeat, "NOSCRIPT").and_then(|answer| match answer {
+        let answer = self.run_but(cx, &One(&call), repeat, &["NOSCRIPT"]).and_then(|answer| match answer {
             Value::ServerError(_) => self.run(cx, &One(&script.in_full(keys, args)), repeat),
             answer => Ok(answer),
         });
@@ -157,7 +173,7 @@ impl Link {
     /// See [`Link::query`], and what `each` gave.
     pub(crate) fn scan(&self, cx: &Context<'_>, pattern: &str, mut each: impl FnMut(Vec<Vec<u8>>) -> Result<()>) -> Result<()> {
         const PORTION: usize = 1000;
-        for place in self.route.masters(cx)? {
+        for place in self.masters(cx)? {
             let mut cursor = "0".to_owned();
             loop {
                 let mut scan = cmd("SCAN");
@@ -177,6 +193,10 @@ impl Link {
         Ok(())
     }
 
+    fn masters(&self, cx: &Context<'_>) -> Result<Vec<Place>> {
+        self.patiently(cx, Repeat::Safe, || self.route.masters(cx, false))
+    }
+
     /// What may be done together.
     pub(crate) fn topology(&self) -> Topology {
         self.route.topology()
@@ -187,8 +207,23 @@ impl Link {
         failure::refused(error, name, &self.user, &self.route.address()).error
     }
 
-    /// Lets every connection go. Calls from now on are `unavailable`.
+    /// Begins to listen for changes of keys with these prefixes, none of which may begin another (Redis refuses that). `false`, said
+    /// once in the log, if the server does not let us.
+    ///
+    /// # Errors
+    /// What keeps us from asking: `unavailable`, `deadline`.
+    pub(crate) fn track(&self, cx: &Context<'_>, prefixes: Vec<Vec<u8>>) -> Result<bool> {
+        self.tracking.start(&self.route, prefixes, &self.host, cx)
+    }
+
+    /// What was changed, by others and by us. Nothing is known before [`Link::track`].
+    pub(crate) const fn tracking(&self) -> &Tracking {
+        &self.tracking
+    }
+
+    /// Ends what listens, and lets every connection go. Calls from now on are `unavailable`.
     pub(crate) fn close(&self) {
+        self.tracking.stop();
         self.route.close();
     }
 }
@@ -205,41 +240,38 @@ fn scanned(answer: Value) -> Option<(String, Vec<Vec<u8>>)> {
 
 impl Link {
     fn run<E: Exchange>(&self, cx: &Context<'_>, exchange: &E, repeat: Repeat) -> Result<E::Reply> {
-        self.run_but(cx, exchange, repeat, "")
+        self.run_but(cx, exchange, repeat, &[])
     }
 
-    /// As [`Link::run`]; a refusal with this code is an answer.
-    fn run_but<E: Exchange>(&self, cx: &Context<'_>, exchange: &E, repeat: Repeat, wanted: &str) -> Result<E::Reply> {
-        let mut retry = Retry::new(self.retry, repeat);
-        loop {
-            let attempt = self.route.attempt(cx, exchange, self.patience, &self.user, wanted);
-            match attempt {
-                Ok(reply) => return Ok(reply),
-                Err(failure) => self.again(cx, &mut retry, failure)?,
-            }
-        }
+    /// As [`Link::run`]; a refusal with one of these codes is an answer.
+    fn run_but<E: Exchange>(&self, cx: &Context<'_>, exchange: &E, repeat: Repeat, wanted: &[&str]) -> Result<E::Reply> {
+        self.patiently(cx, repeat, || self.route.attempt(cx, exchange, wanted))
+    }
+
+    /// Several at this master, whatever their keys.
+    fn all_at(&self, cx: &Context<'_>, place: &Place, commands: &[Cmd], repeat: Repeat) -> Result<Vec<Value>> {
+        self.run_at(cx, place, &Many { commands: commands.iter().collect() }, repeat)
     }
 
     /// At this master, whatever its keys.
-    fn run_at<E: Exchange>(&self, cx: &Context<'_>, place: &route::Place, exchange: &E, repeat: Repeat) -> Result<E::Reply> {
+    fn run_at<E: Exchange>(&self, cx: &Context<'_>, place: &Place, exchange: &E, repeat: Repeat) -> Result<E::Reply> {
+        self.patiently(cx, repeat, || place.attempt(cx, exchange, &[]))
+    }
+
+    fn patiently<T>(&self, cx: &Context<'_>, repeat: Repeat, mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T> {
         let mut retry = Retry::new(self.retry, repeat);
         loop {
-            match place.attempt(cx, exchange, self.patience, &self.user, "") {
+            match attempt() {
                 Ok(reply) => return Ok(reply),
-                Err(failure) => self.again(cx, &mut retry, failure)?,
+                Err(failure) => {
+                    let looks = failure.then == Then::Look;
+                    if looks {
+                        self.route.look_again();
+                    }
+                    retry.or_fail(cx, failure)?;
+                }
             }
         }
-    }
-
-    fn again(&self, cx: &Context<'_>, retry: &mut Retry, failure: failure::Failure) -> Result<()> {
-        if retry.or_fail(cx, failure)? == failure::Then::Look {
-            self.route.look_again();
-        }
-        Ok(())
-    }
-
-    fn many(&self, cx: &Context<'_>, commands: Vec<&Cmd>, repeat: Repeat) -> Result<Vec<Value>> {
-        self.run(cx, &Many { commands, slot: None }, repeat)
     }
 }
 

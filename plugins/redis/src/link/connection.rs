@@ -10,6 +10,7 @@ use redis::{Cmd, Parser, Value};
 use super::failure::{Cut, Why};
 use super::limit::Limit;
 use super::server::Server;
+use super::socket::Line;
 use super::stream::Stream;
 
 /// What a connection keeps of its buffer for the next command.
@@ -36,6 +37,11 @@ impl Connection {
 
     pub(crate) fn introduce(&mut self, server: Server) {
         self.server = server;
+    }
+
+    /// To end it from another thread; `None` if the system has nothing left for that.
+    pub(crate) fn line(&self) -> Option<Line> {
+        self.stream.line().ok()
     }
 
     /// Whether it can take another request.

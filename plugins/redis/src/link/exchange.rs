@@ -66,7 +66,6 @@ impl Exchange for One<'_> {
 /// Commands whose answers stand for themselves.
 pub(crate) struct Many<'a> {
     pub(crate) commands: Vec<&'a Cmd>,
-    pub(crate) slot: Option<u16>,
 }
 
 impl Exchange for Many<'_> {
@@ -77,7 +76,7 @@ impl Exchange for Many<'_> {
     }
 
     fn slot(&self) -> Option<u16> {
-        self.slot
+        self.commands.iter().find_map(|command| command_slot(command))
     }
 
     fn pack(&self, out: &mut Vec<u8>) {
@@ -135,6 +134,35 @@ impl Exchange for Transaction<'_> {
 
     fn refusal<'r>(&self, reply: &'r Self::Reply) -> Option<&'r ServerError> {
         reply.as_ref().err()
+    }
+}
+
+/// A request to a node that a slot is on its way to.
+pub(crate) struct Asking<'a, E>(pub(crate) &'a E);
+
+impl<E: Exchange> Exchange for Asking<'_, E> {
+    type Reply = E::Reply;
+
+    fn name(&self) -> Cow<'_, str> {
+        self.0.name()
+    }
+
+    fn slot(&self) -> Option<u16> {
+        self.0.slot()
+    }
+
+    fn pack(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"*1\r\n$6\r\nASKING\r\n");
+        self.0.pack(out);
+    }
+
+    fn read(&self, answers: &mut Answers<'_, '_>) -> Result<E::Reply, Cut> {
+        answers.next()?;
+        self.0.read(answers)
+    }
+
+    fn refusal<'r>(&self, reply: &'r E::Reply) -> Option<&'r ServerError> {
+        self.0.refusal(reply)
     }
 }
 

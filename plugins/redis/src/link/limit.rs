@@ -29,11 +29,17 @@ pub(crate) struct Limit<'a> {
     cx: &'a Context<'a>,
     patience: Duration,
     silent: Duration,
+    longest: Duration,
 }
 
 impl<'a> Limit<'a> {
     pub(crate) const fn new(cx: &'a Context<'a>, patience: Duration) -> Self {
-        Self { cx, patience, silent: Duration::ZERO }
+        Self { cx, patience, silent: Duration::ZERO, longest: SLICE }
+    }
+
+    /// One wait, without a look at the flag meanwhile.
+    pub(crate) const fn in_one(cx: &'a Context<'a>, patience: Duration) -> Self {
+        Self { cx, patience, silent: Duration::ZERO, longest: patience }
     }
 
     pub(crate) const fn cx(&self) -> &'a Context<'a> {
@@ -47,7 +53,7 @@ impl<'a> Limit<'a> {
         if left.is_zero() {
             return Err(Ended::Silence(self.patience));
         }
-        Ok(self.cx.remaining_or(SLICE).min(left).max(SHORTEST))
+        Ok(self.cx.remaining_or(self.longest).min(left).max(SHORTEST))
     }
 
     /// So long was waited for nothing.

@@ -15,12 +15,19 @@ use super::stream::Stream;
 use super::tls::Tls;
 use super::value;
 
-/// How connections of one kind are made.
+/// How long a server may take to say what it does not like.
+const ALERT: Duration = Duration::from_millis(500);
+
+/// How connections of one kind are made, and how long their server may be silent.
+#[derive(Clone)]
 pub(crate) struct Opening {
     pub(crate) login: Login,
     pub(crate) db: i64,
     pub(crate) tls: Option<std::sync::Arc<Tls>>,
     pub(crate) timeout: Duration,
+    pub(crate) patience: Duration,
+    /// Whether what is no master is not wanted.
+    pub(crate) wants_master: bool,
     /// 2, or 3 where the server shall speak unasked.
     pub(crate) protocol: u8,
 }
@@ -41,8 +48,12 @@ impl Opening {
         if failure.error.code() != Code::Deadline || cx.check().is_err() {
             return Failure { maybe_applied: false, ..failure };
         }
+        let expected = match &self.tls {
+            Some(_) => "a Redis server with a tls-port there; if it speaks without TLS, remove use_ssl",
+            None => "a Redis server",
+        };
         let message = format!(
-            "{address} let us wait for more than {:?} while connecting; expected a Redis server. Check host, port and firewalls, or raise \
+            "{address} let us wait for more than {:?} while connecting; expected {expected}. Check host, port and firewalls, or raise \
              connect_timeout_ms",
             self.timeout
         );
@@ -60,6 +71,10 @@ impl Opening {
         if server.mode == Mode::Cluster && self.db != 0 {
             let message = format!("{address} is part of a cluster, which has database 0 alone; found db {}", self.db);
             return Err(Failure::new(Error::invalid(message).place(address.to_string()), Then::GiveUp));
+        }
+        if self.wants_master && server.is_replica {
+            let message = format!("{address} is no master any more; waiting for the Sentinels to name the new one");
+            return Err(Failure::new(Error::unavailable(message).known_not_applied().place(address.to_string()), Then::Look));
         }
         connection.introduce(server);
         Ok(connection)
@@ -81,7 +96,7 @@ impl Opening {
             let selected = if selects && !matches!(hello, Value::ServerError(_)) { Some(answers.next()?) } else { None };
             Ok((hello, selected))
         });
-        let (hello, selected) = answers.map_err(|cut| self.cut(cut, address))?;
+        let (hello, selected) = answers.map_err(|cut| self.cut(cut, address, limit))?;
         if let Value::ServerError(error) = &hello {
             return Err(self.refused(error, connection, address, limit));
         }
@@ -95,14 +110,38 @@ impl Opening {
         Ok(server)
     }
 
-    fn cut(&self, cut: Cut, address: &Address) -> Failure {
-        if let (Some(tls), Why::Io(error)) = (&self.tls, &cut.why)
-            && let Some(error) = tls.explain(&error.to_string(), address)
-        {
+    fn cut(&self, cut: Cut, address: &Address, limit: &mut Limit<'_>) -> Failure {
+        if let Some(error) = self.alert(&cut.why, address, limit) {
             return Failure::new(error, Then::GiveUp);
         }
-        let failure = cut.at(address);
-        Failure { maybe_applied: false, ..failure }
+        let how = match &cut.why {
+            Why::Closed => "without a word".to_owned(),
+            Why::Io(error) => error.to_string(),
+            _ => return Failure { maybe_applied: false, ..cut.at(address) },
+        };
+        let advice = if self.tls.is_some() { "see its log" } else { "set use_ssl if it is a tls-port, and see its log" };
+        let message = format!(
+            "{address} closed the connection before it said who it is ({how}); expected a Redis server. It may be full or just \
+             starting; otherwise {advice}"
+        );
+        Failure::new(Error::unavailable(message).known_not_applied().place(address.to_string()), Then::Look)
+    }
+
+    /// What a server did not like about our certificate. It says so after the handshake and closes, and where that meets our first
+    /// command the system throws its words away; so it is asked again by somebody who only listens.
+    fn alert(&self, why: &Why, address: &Address, limit: &mut Limit<'_>) -> Option<Error> {
+        let tls = self.tls.as_ref()?;
+        match why {
+            Why::Io(error) if error.kind() != std::io::ErrorKind::ConnectionReset => tls.explain(&error.to_string(), address),
+            Why::Io(_) | Why::Closed => {
+                let socket = Socket::connect(address, limit).ok()?;
+                let mut connection = Connection::new(Stream::Tls(Box::new(tls.encrypt(socket, address, limit).ok()?)));
+                let said = connection.listen(&mut Limit::in_one(limit.cx(), ALERT)).err()?;
+                let Why::Io(error) = said.why else { return None };
+                tls.explain(&error.to_string(), address)
+            }
+            _ => None,
+        }
     }
 
     /// A server that does not know `HELLO` is older than every one that does.

@@ -67,7 +67,7 @@ impl Pool {
         let generation = state.generation;
         drop(state);
         // From here on the lease gives the place back, also when opening fails.
-        let mut lease = Lease { pool: self, connection: idle, generation };
+        let mut lease = Lease { pool: self, connection: idle, generation, is_spoiled: false };
         while let Some(connection) = lease.connection.take() {
             if connection.is_sound() {
                 lease.connection = Some(connection);
@@ -122,6 +122,14 @@ pub(crate) struct Lease<'p> {
     pool: &'p Pool,
     connection: Option<Connection>,
     generation: u64,
+    is_spoiled: bool,
+}
+
+impl Lease<'_> {
+    /// It does not go back to the pool.
+    pub(crate) const fn discard(&mut self) {
+        self.is_spoiled = true;
+    }
 }
 
 impl Deref for Lease<'_> {
@@ -149,7 +157,9 @@ impl Drop for Lease<'_> {
         let mut useless = None;
         let mut state = self.pool.state();
         match self.connection.take() {
-            Some(connection) if connection.is_at_rest() && !state.closed && self.generation == state.generation => {
+            Some(connection)
+                if connection.is_at_rest() && !self.is_spoiled && !state.closed && self.generation == state.generation =>
+            {
                 state.idle.push(connection);
             }
             other => useless = other,

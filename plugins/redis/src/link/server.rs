@@ -42,7 +42,7 @@ pub(crate) enum Mode {
 }
 
 /// A server's answer to `HELLO`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Server {
     pub(crate) version: Version,
     pub(crate) mode: Mode,

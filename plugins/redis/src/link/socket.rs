@@ -21,6 +21,18 @@ pub(crate) struct Socket {
     timeout: Duration,
 }
 
+/// Another hand on a socket.
+#[derive(Debug)]
+pub(crate) struct Line(Raw);
+
+impl Line {
+    /// Who reads from it is told that it has ended.
+    pub(crate) fn hang_up(&self) {
+        // It may have ended already.
+        let _ = self.0.shutdown(std::net::Shutdown::Both);
+    }
+}
+
 /// Why there is no connection.
 #[derive(Debug)]
 pub(crate) enum NoSocket {
@@ -108,6 +120,10 @@ impl Socket {
             self.timeout = timeout;
         }
         Ok(())
+    }
+
+    pub(crate) fn line(&self) -> io::Result<Line> {
+        self.raw.try_clone().map(Line)
     }
 
     /// Whether an idle connection is of no use any more: the other side closed it, or said something that nobody asked for.

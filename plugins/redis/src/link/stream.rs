@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use openssl::ssl::SslStream;
 
-use super::socket::Socket;
+use super::socket::{Line, Socket};
 
 pub(crate) enum Stream {
     Plain(Socket),
@@ -18,6 +18,14 @@ impl Stream {
         match self {
             Self::Plain(socket) => socket.set_timeout(timeout),
             Self::Tls(stream) => stream.get_mut().set_timeout(timeout),
+        }
+    }
+
+    /// To end it from another thread.
+    pub(crate) fn line(&self) -> io::Result<Line> {
+        match self {
+            Self::Plain(socket) => socket.line(),
+            Self::Tls(stream) => stream.get_ref().line(),
         }
     }
 

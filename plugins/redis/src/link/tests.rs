@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use super::*;
 
 #[path = "../../tests/common/mod.rs"]
-mod common;
+pub(super) mod common;
 
 use common::Server;
 
@@ -122,3 +122,103 @@ fn slots_are_those_of_the_server() {
         assert_eq!(server.tell(&format!("CLUSTER KEYSLOT {key}")), format!(":{}\r\n", slot::slot_of(key.as_bytes())), "{key}");
     }
 }
+
+#[test]
+fn a_cluster_is_found_by_itself_and_calls_go_to_the_slots_owner() {
+    let nodes = common::cluster();
+    let link = at(&nodes[1]);
+    assert_eq!(link.topology(), Topology::Cluster);
+    let keys: Vec<String> = (0..50).map(|n| format!("key:{n}")).collect();
+    let mut pipe = redis::pipe();
+    for key in &keys {
+        pipe.cmd("SET").arg(key).arg(key);
+    }
+    let answers = link.pipeline(&cx(), &pipe, Repeat::Idempotent).expect("a pipeline");
+    assert!(answers.len() == 50 && answers.iter().all(|a| *a == Value::Okay), "{answers:?}");
+    for key in &keys {
+        assert_eq!(get(&link, key).expect("get").as_deref(), Some(key.as_str()));
+    }
+    let mut found = Vec::new();
+    link.scan(&cx(), "key:*", |portion| {
+        found.extend(portion);
+        Ok(())
+    })
+    .expect("a scan");
+    found.sort();
+    found.dedup();
+    assert_eq!(found.len(), 50, "of every master");
+    let mut atomic = redis::pipe();
+    atomic.atomic().cmd("SET").arg("{hub}a").arg(1).cmd("SET").arg("{hub}b").arg(2);
+    link.pipeline(&cx(), &atomic, Repeat::Never).expect("one slot");
+    let mut apart = redis::pipe();
+    apart.atomic().cmd("SET").arg("{hub}a").arg(3).cmd("SET").arg("key:1").arg(3);
+    link.pipeline(&cx(), &apart, Repeat::Never).expect_err("two slots");
+    assert_eq!(get(&link, "{hub}a").expect("get").as_deref(), Some("1"));
+    let script = Script::new("return redis.call('GET', KEYS[1])");
+    let answer = link.script(&cx(), &script, &[b"{hub}b".to_vec()], &[], Repeat::Safe).expect("a script");
+    assert_eq!(text(&answer), Some("2"));
+}
+
+/// A slot is on its way, and then gone, while a link knows only the old owner.
+#[test]
+fn redirections_are_followed_and_nothing_is_done_twice() {
+    let nodes = common::cluster();
+    let link = at(&nodes[0]);
+    let slot = slot::slot_of(b"{hub}");
+    let owner = usize::from(slot) / 5462;
+    let (from, to) = (&nodes[owner], &nodes[(owner + 1) % 3]);
+    let id = |node: &Server| node.tell("CLUSTER MYID").lines().nth(1).expect("an id").to_owned();
+    set(&link, "{hub}old", "1").expect("set");
+    assert_eq!(to.tell(&format!("CLUSTER SETSLOT {slot} IMPORTING {}", id(from))), "+OK\r\n");
+    assert_eq!(from.tell(&format!("CLUSTER SETSLOT {slot} MIGRATING {}", id(to))), "+OK\r\n");
+    let incr = |key: &str| link.query(&cx(), cmd("INCR").arg(key), Repeat::Never);
+    assert_eq!(incr("{hub}new").expect("asked at the new owner"), Value::Int(1));
+    assert_eq!(incr("{hub}old").expect("still here"), Value::Int(2));
+    let mut pipe = redis::pipe();
+    pipe.cmd("INCR").arg("{hub}new").cmd("INCR").arg("{hub}old").cmd("INCR").arg("elsewhere");
+    assert_eq!(link.pipeline(&cx(), &pipe, Repeat::Never).expect("both"), [Value::Int(2), Value::Int(3), Value::Int(1)]);
+    from.tell(&format!("MIGRATE 127.0.0.1 {} {{hub}}old 0 5000", to.port));
+    for node in [to, from] {
+        assert_eq!(node.tell(&format!("CLUSTER SETSLOT {slot} NODE {}", id(to))), "+OK\r\n");
+    }
+    assert_eq!(incr("{hub}new").expect("moved"), Value::Int(3));
+    assert_eq!(incr("{hub}old").expect("moved"), Value::Int(4));
+}
+
+#[test]
+fn the_sentinels_lead_to_the_master_also_after_a_failover() {
+    let (mut master, replica, sentinel) = common::sentinel();
+    let block = |port: u16, name: &str| {
+        format!(r#"{{"sentinels": [{{"host": "127.0.0.1", "port": {port}}}], "sentinel_master": "{name}", "retry_attempts": 0}}"#)
+    };
+    let error = link(&block(sentinel.port, "bub")).expect_err("another name");
+    assert!(error.message().contains("\"bub\"") && error.message().contains("hub"), "{error}");
+    let error = link(&block(replica.port, "hub")).expect_err("a server");
+    assert!(error.message().contains("no Sentinel"), "{error}");
+    let error = link(&format!(r#"{{"port": {}}}"#, sentinel.port)).expect_err("a Sentinel");
+    assert!(error.code() == Code::Invalid && error.message().contains("sentinels"), "{error}");
+
+    let link = link(&block(sentinel.port, "hub")).expect("a link");
+    set(&link, "a", "1").expect("set");
+    common::until("the copy", || replica.tell("GET a").contains('1'));
+    master.kill();
+    common::until("the new master", || set(&link, "a", "2").is_ok());
+    assert!(replica.tell("GET a").contains('2'), "it is the replica that was");
+    assert_eq!(get(&link, "a").expect("get").as_deref(), Some("2"));
+    drop(sentinel);
+    set(&link, "a", "3").expect("nobody needs a Sentinel while the master is there");
+}
+
+#[test]
+fn a_server_says_what_it_is_and_what_it_keeps() {
+    let server = Server::start(&["--appendonly", "yes", "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"]);
+    let about = at(&server).about(&cx()).expect("about").remove(0);
+    assert!(about.version >= Version(6, 0, 0) && about.role == "master" && about.replicas == Some(0), "{about:?}");
+    assert!(about.appends == Some(true) && about.syncs.as_deref() == Some("everysec"), "{about:?}");
+    assert!(about.snapshots.as_deref() == Some("") && about.persists == Some(true), "{about:?}");
+    assert!(about.memory.is_some_and(|(used, most)| used > 0 && most == 100 << 20), "{about:?}");
+    assert_eq!(about.eviction.as_deref(), Some("allkeys-lru"));
+}
+
+mod faults;
+mod tls;

@@ -10,10 +10,10 @@ use std::path::Path;
 
 use hivemind_abi::Host;
 use hivemind_abi::model::{Error, Result};
-use openssl::ssl::{
-    ErrorCode, HandshakeError, MidHandshakeSslStream, SslConnector, SslFiletype, SslMethod, SslStream, SslVerifyMode,
-};
+use openssl::pkey::PKey;
+use openssl::ssl::{ErrorCode, HandshakeError, MidHandshakeSslStream, SslConnector, SslMethod, SslStream, SslVerifyMode};
 use openssl::x509::X509VerifyResult;
+use zeroize::Zeroizing;
 
 use super::address::Address;
 use super::failure::{Failure, Then, printable};
@@ -61,10 +61,12 @@ impl Tls {
             builder
                 .set_certificate_chain_file(certificate)
                 .map_err(|e| unusable("ssl_certfile", certificate, "a certificate in PEM, and those that signed it", &e))?;
-            builder
-                .set_private_key_file(key, SslFiletype::PEM)
-                .map_err(|e| unusable(key_setting, key, "an unencrypted private key in PEM", &e))?;
-            builder.check_private_key().map_err(|e| unusable(key_setting, key, "the key of ssl_certfile", &e))?;
+            let wanted = "the unencrypted private key of ssl_certfile, in PEM";
+            let text = Zeroizing::new(std::fs::read(key).map_err(|e| Error::from(e).context(key_setting).place(key))?);
+            // Without a callback OpenSSL would ask at the terminal for the password of an encrypted key.
+            let private =
+                PKey::private_key_from_pem_callback(&text, |_| Ok(0)).map_err(|e| unusable(key_setting, key, wanted, &e))?;
+            builder.set_private_key(&private).map_err(|e| unusable(key_setting, key, wanted, &e))?;
         }
         let verify = if config.ssl_cert_reqs == CertReqs::None { SslVerifyMode::NONE } else { SslVerifyMode::PEER };
         builder.set_verify(verify);

@@ -2,9 +2,11 @@
 
 #![allow(dead_code, reason = "no test uses all of it")]
 
+pub(crate) mod certificates;
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -30,8 +32,10 @@ pub(crate) fn free_port() -> u16 {
 pub(crate) struct Server {
     child: Option<Child>,
     pub(crate) port: u16,
+    file: Option<PathBuf>,
     args: Vec<String>,
     pub(crate) folder: TempDir,
+    kept: Option<TempDir>,
 }
 
 impl Server {
@@ -42,6 +46,11 @@ impl Server {
 
     /// With this option for its port: `--port`, or `--tls-port` to speak TLS alone.
     pub(crate) fn start_as(port_option: &str, args: &[&str]) -> Self {
+        Self::start_with(None, port_option, args)
+    }
+
+    fn start_with(file: Option<&Path>, port_option: &str, args: &[&str]) -> Self {
+        let mut said = String::new();
         for _ in 0..TRIES {
             let folder = tempfile::tempdir().expect("a folder");
             let port = free_port();
@@ -50,12 +59,13 @@ impl Server {
                 all.extend(["--port".to_owned(), "0".to_owned()]);
             }
             all.extend(args.iter().map(|a| (*a).to_owned()));
-            let mut server = Self { child: None, port, args: all, folder };
+            let mut server = Self { child: None, port, file: file.map(Path::to_owned), args: all, folder, kept: None };
             if server.launch() {
                 return server;
             }
+            said = std::fs::read_to_string(server.folder.path().join("log")).unwrap_or_default();
         }
-        panic!("no redis-server started with {args:?}");
+        panic!("no redis-server started with {args:?}: {said}");
     }
 
     /// Its Unix socket.
@@ -67,6 +77,7 @@ impl Server {
         let log = std::fs::File::create(self.folder.path().join("log")).expect("a log");
         let mut command = Command::new("redis-server");
         command
+            .args(&self.file)
             .args(["--bind", "127.0.0.1", "--save", "", "--unixsocket"])
             .arg(self.socket())
             .arg("--dir")
@@ -109,6 +120,49 @@ impl Server {
         let length = stream.read(&mut answer).expect("an answer");
         String::from_utf8_lossy(&answer[..length]).into_owned()
     }
+}
+
+/// Waits until this is so.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !is_so() {
+        assert!(since.elapsed() < START, "{what} did not come");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Three masters that share the slots.
+pub(crate) fn cluster() -> Vec<Server> {
+    let nodes: Vec<Server> =
+        (0..3).map(|_| Server::start(&["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"])).collect();
+    for (node, slots) in nodes.iter().zip(["0 5460", "5461 10922", "10923 16383"]) {
+        assert_eq!(node.tell(&format!("CLUSTER ADDSLOTSRANGE {slots}")), "+OK\r\n");
+        nodes[0].tell(&format!("CLUSTER MEET 127.0.0.1 {}", node.port));
+    }
+    for node in &nodes {
+        until("the cluster", || {
+            node.tell("CLUSTER INFO").contains("cluster_state:ok") && node.tell("CLUSTER SLOTS").starts_with("*3")
+        });
+    }
+    nodes
+}
+
+/// A master, its replica, and a Sentinel that calls the master `hub`.
+pub(crate) fn sentinel() -> (Server, Server, Server) {
+    let master = Server::start(&[]);
+    let replica = Server::start(&["--replicaof", "127.0.0.1", &master.port.to_string(), "--repl-diskless-sync-delay", "0"]);
+    until("the replica", || master.tell("INFO replication").contains("state=online"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("sentinel.conf");
+    let lines = format!(
+        "sentinel monitor hub 127.0.0.1 {} 1\nsentinel down-after-milliseconds hub 1000\nsentinel failover-timeout hub 4000\n",
+        master.port
+    );
+    std::fs::write(&file, lines).expect("written");
+    let mut sentinel = Server::start_with(Some(&file), "--port", &["--sentinel"]);
+    sentinel.kept = Some(folder);
+    until("the Sentinel", || sentinel.tell("SENTINEL replicas hub").starts_with("*1"));
+    (master, replica, sentinel)
 }
 
 impl Drop for Server {
