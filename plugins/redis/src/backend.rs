@@ -233,8 +233,7 @@ impl Backend for Redis {
         for (at, mutation) in mutations.iter().enumerate() {
             self.spaces.get(mutation.collection()).map_err(|e| e.mutation(at))?;
         }
-        let is_many = mutations.len() > 1 || matches!(mutations, [Mutation::DeleteWhere { .. }]);
-        if self.is_bare && is_many {
+        if self.is_bare && mutations.len() > 1 {
             return Err(Error::unsupported(
                 "a cluster without cluster_hash_tag carries out one change of one record at a time; move the namespace to a tag",
             ));
@@ -252,7 +251,10 @@ impl Backend for Redis {
             gate: &self.gate,
             counting: &self.counting,
         };
-        applying.run(mutations)
+        match mutations {
+            [Mutation::DeleteWhere { query }] if self.is_bare => applying.delete_one_by_one(query).map_err(|e| e.mutation(0)),
+            _ => applying.run(mutations),
+        }
     }
 
     fn changes_since(&self, cx: &Context<'_>, collection: CollectionId, token: Token) -> Result<(Token, Changes)> {

@@ -9,6 +9,7 @@ mod apply;
 pub mod backend;
 mod commit;
 pub mod config;
+mod exec;
 mod find;
 mod gate;
 mod index;
