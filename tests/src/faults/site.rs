@@ -74,6 +74,16 @@ pub trait Site: Send {
         Ok(())
     }
 
+    /// What the Python node's plugin must be told to find the store, beyond the home it runs in.
+    fn python_settings(&self) -> Map<String, Value> {
+        Map::new()
+    }
+
+    /// What the Python node finds to repair.
+    fn repairs(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Leaves the store where it is when this goes, and tells where.
     fn keep(&mut self) -> PathBuf;
 }
@@ -217,7 +227,9 @@ impl Site for Folder {
 pub fn check_with_python(site: &dyn Site, kind: &str, expected: &Records) -> Result<(), String> {
     let mut peer = python::Peer::start(site.home());
     let ask = |peer: &mut python::Peer, request| peer.try_ask(&request).map_err(|e| format!("the Python node: {e}"));
-    ask(&mut peer, serde_json::json!({"op": "open", "kind": kind}))?;
+    let mut open = site.python_settings();
+    open.extend([("op".to_owned(), "open".into()), ("kind".to_owned(), kind.into())]);
+    ask(&mut peer, Value::Object(open))?;
     let Value::Array(found) = ask(&mut peer, serde_json::json!({"op": "list"}))? else { return Err("no list".to_owned()) };
     let records = found.into_iter().map(|mut client| {
         // Written as -1 by one program and as -1.0 by the other.
@@ -228,5 +240,11 @@ pub fn check_with_python(site: &dyn Site, kind: &str, expected: &Records) -> Res
     });
     let found: Records = records.collect();
     let expected: Records = expected.iter().filter(|((c, _), _)| c == "clients").map(|(k, v)| (k.clone(), v.clone())).collect();
-    if found == expected { Ok(()) } else { Err(format!("the Python node: {}", super::model::difference(&expected, &found))) }
+    if found != expected {
+        return Err(format!("the Python node: {}", super::model::difference(&expected, &found)));
+    }
+    match site.repairs() {
+        repairs if repairs.is_empty() => Ok(()),
+        repairs => Err(format!("the Python node repaired: {}", repairs.join("; "))),
+    }
 }

@@ -1,0 +1,253 @@
+//! Reading records and sets by their keys.
+//!
+//! Absence and another type are told apart everywhere, because the second is a record that nobody may overwrite. `MGET` cannot, so
+//! what it does not find is asked for again.
+
+use std::sync::LazyLock;
+
+use hivemind_abi::model::{Code, Context, Error, Key, Lookup, Result, Row, ValueRef};
+use redis::{Cmd, Pipeline, Value};
+
+use crate::keys::{parse_member, shown};
+use crate::link::{Link, Repeat, Script, Topology};
+use crate::record::{Raw, Stored, corrupt};
+use crate::space::Space;
+
+/// Commands in one round trip: enough to make the trip cheap, few enough that no answer gets large.
+const TRIP: usize = 1000;
+
+/// Ids that one lookup by value follows on the server. A set that has more is that of a value that many records may have.
+const FOLLOWED: usize = 64;
+
+static LOOKUP: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/lookup.lua")));
+
+/// What a set of ids holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Members {
+    /// These.
+    Ids(Vec<Vec<u8>>),
+    /// The key belongs to something else.
+    OtherType,
+}
+
+pub(crate) fn get_command(key: &[u8]) -> Cmd {
+    let mut command = redis::cmd("GET");
+    command.arg(key);
+    command
+}
+
+fn members_command(key: &[u8]) -> Cmd {
+    let mut command = redis::cmd("SMEMBERS");
+    command.arg(key);
+    command
+}
+
+/// Runs commands that only read, in as few trips as is right, and gives each one's answer or refusal.
+pub(crate) fn trips(cx: &Context<'_>, link: &Link, commands: impl IntoIterator<Item = Cmd>) -> Result<Vec<Value>> {
+    let mut answers = Vec::new();
+    let mut commands = commands.into_iter().peekable();
+    while commands.peek().is_some() {
+        cx.check()?;
+        let mut pipeline = Pipeline::new();
+        for command in commands.by_ref().take(TRIP) {
+            pipeline.add_command(command);
+        }
+        answers.extend(link.pipeline(cx, &pipeline, Repeat::Safe)?);
+    }
+    Ok(answers)
+}
+
+/// What the answer of a `GET` says.
+pub(crate) fn raw(answer: Value) -> Result<Raw> {
+    match answer {
+        Value::Nil => Ok(Raw::Absent),
+        Value::BulkString(text) => Ok(Raw::Text(text)),
+        Value::ServerError(error) if error.code() == "WRONGTYPE" => Ok(Raw::OtherType),
+        other => Err(unexpected("GET", &other)),
+    }
+}
+
+/// What the answer of `SMEMBERS` says.
+pub(crate) fn members(answer: Value) -> Result<Members> {
+    match answer {
+        Value::Array(items) | Value::Set(items) => items
+            .into_iter()
+            .map(|item| match item {
+                Value::BulkString(id) => Ok(id),
+                other => Err(unexpected("SMEMBERS", &other)),
+            })
+            .collect::<Result<_>>()
+            .map(Members::Ids),
+        Value::ServerError(error) if error.code() == "WRONGTYPE" => Ok(Members::OtherType),
+        other => Err(unexpected("SMEMBERS", &other)),
+    }
+}
+
+/// A refusal within a pipeline, or an answer that makes no sense.
+pub(crate) fn unexpected(command: &str, answer: &Value) -> Error {
+    match answer {
+        Value::ServerError(error) => {
+            let detail = error.details().unwrap_or_default();
+            Error::io(format!("the server refused {command}: {} {detail}", error.code()))
+        }
+        _ => Error::io(format!("{command}: the server's answer is none of this command")),
+    }
+}
+
+/// What stands under the keys of these records.
+pub(crate) fn records(cx: &Context<'_>, link: &Link, space: &Space, keys: &[Key]) -> Result<Vec<Raw>> {
+    if link.topology() == Topology::Cluster || keys.len() == 1 {
+        let commands = keys.iter().map(|key| get_command(&space.keys.record(key)));
+        return trips(cx, link, commands)?.into_iter().map(raw).collect();
+    }
+    let mut found = Vec::with_capacity(keys.len());
+    for keys in keys.chunks(TRIP) {
+        cx.check()?;
+        let mut command = redis::cmd("MGET");
+        for key in keys {
+            command.arg(space.keys.record(key));
+        }
+        let Value::Array(answers) = link.query(cx, &command, Repeat::Safe)? else {
+            return Err(Error::io("MGET: the server's answer is no list"));
+        };
+        for answer in answers {
+            found.push(raw(answer)?);
+        }
+    }
+    Ok(found)
+}
+
+/// The same where a record of another type must not look absent.
+pub(crate) fn exact_records(cx: &Context<'_>, link: &Link, space: &Space, keys: &[Key]) -> Result<Vec<Raw>> {
+    let mut found = records(cx, link, space, keys)?;
+    let missing: Vec<usize> = (0..found.len()).filter(|at| found[*at] == Raw::Absent).collect();
+    if missing.is_empty() || keys.len() == 1 {
+        return Ok(found);
+    }
+    let again = trips(cx, link, missing.iter().map(|at| get_command(&space.keys.record(&keys[*at]))))?;
+    for (at, answer) in missing.into_iter().zip(again) {
+        found[at] = raw(answer)?;
+    }
+    Ok(found)
+}
+
+/// The record with this key.
+pub(crate) fn get(cx: &Context<'_>, link: &Link, space: &Space, key: &Key) -> Result<Option<Row>> {
+    let answer = match link.query(cx, &get_command(&space.keys.record(key)), Repeat::Safe) {
+        // A value of another type is refused, and nothing else of this is damaged data.
+        Err(error) if error.code() == Code::Corrupt => {
+            return Err(corrupt(&space.collection, key, "it is no string in Redis"));
+        }
+        answer => raw(answer?)?,
+    };
+    answer.read(&space.collection, key).into_row(&space.collection, key)
+}
+
+/// The records with these keys.
+pub(crate) fn get_many(cx: &Context<'_>, link: &Link, space: &Space, keys: &[Key]) -> Result<Vec<Lookup>> {
+    let found = exact_records(cx, link, space, keys)?;
+    let read = |(key, raw): (&Key, Raw)| raw.read(&space.collection, key).into_row(&space.collection, key);
+    Ok(keys.iter().zip(found).map(read).collect())
+}
+
+/// What a lookup in a set of ids came to.
+pub(crate) enum Found {
+    /// The lowest record that has the value.
+    Record(Key, Stored),
+    /// No record has it.
+    None,
+    /// The set says something that the records do not: it cannot be relied on.
+    Unreliable,
+}
+
+/// The record with this value in an indexed field, by the set of ids.
+pub(crate) fn by_set(cx: &Context<'_>, link: &Link, space: &Space, field: usize, value: ValueRef<'_>) -> Result<Found> {
+    let Some(set) = space.keys.set(field, value) else { return Ok(Found::None) };
+    let candidates = match link.scripts_allowed() {
+        true => followed(cx, link, space, &set)?,
+        false => None,
+    };
+    let candidates = match candidates {
+        Some(candidates) => candidates,
+        None => {
+            let ids = match trips(cx, link, [members_command(&set)])?.into_iter().map(members).next() {
+                Some(Ok(Members::Ids(ids))) => ids,
+                Some(Err(error)) => return Err(error),
+                Some(Ok(Members::OtherType)) | None => return Ok(Found::Unreliable),
+            };
+            let keys: Vec<Key> = ids.iter().filter_map(|id| parse_member(&space.collection, id)).collect();
+            let mut candidates: Vec<_> = keys.iter().cloned().map(Some).zip(exact_records(cx, link, space, &keys)?).collect();
+            candidates.extend((keys.len()..ids.len()).map(|_| (None, Raw::Absent)));
+            candidates
+        }
+    };
+    let foreign = !candidates.is_empty();
+    let mut holders: Vec<(Key, Stored)> = candidates
+        .into_iter()
+        .filter_map(|(key, raw)| {
+            let key = key?;
+            let stored = raw.read(&space.collection, &key);
+            stored.has(&space.collection, field, value).then_some((key, stored))
+        })
+        .collect();
+    holders.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(match holders.into_iter().next() {
+        Some((key, stored)) => Found::Record(key, stored),
+        None if foreign => Found::Unreliable,
+        None => Found::None,
+    })
+}
+
+/// The ids in a set and what stands under each, in one trip; `None` if they are too many, or the set is none.
+#[expect(clippy::type_complexity, reason = "a list of pairs, or none")]
+fn followed(cx: &Context<'_>, link: &Link, space: &Space, set: &[u8]) -> Result<Option<Vec<(Option<Key>, Raw)>>> {
+    let args = [space.keys.record_prefix().to_vec(), FOLLOWED.to_string().into_bytes()];
+    let items = match link.script(cx, &LOOKUP, &[set.to_vec()], &args, Repeat::Safe) {
+        Ok(Value::Array(items)) => items,
+        Ok(Value::Int(_)) => return Ok(None),
+        Ok(other) => return Err(unexpected("EVALSHA", &other)),
+        Err(error) if error.code() == Code::Corrupt => return Ok(None),
+        Err(error) if error.code() == Code::Denied && !link.scripts_allowed() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::with_capacity(items.len() / 2);
+    let mut items = items.into_iter();
+    while let (Some(Value::BulkString(id)), Some(record)) = (items.next(), items.next()) {
+        let raw = if matches!(record, Value::Int(_)) { Raw::OtherType } else { raw(record)? };
+        found.push((parse_member(&space.collection, &id), raw));
+    }
+    Ok(Some(found))
+}
+
+/// Asks for the members of sets and the values of strings, all in one go.
+pub(crate) struct Asked {
+    pub(crate) strings: Vec<Raw>,
+    pub(crate) sets: Vec<Members>,
+}
+
+/// What stands under these keys.
+pub(crate) fn ask(cx: &Context<'_>, link: &Link, strings: &[Vec<u8>], sets: &[Vec<u8>]) -> Result<Asked> {
+    let commands = strings.iter().map(|key| get_command(key)).chain(sets.iter().map(|key| members_command(key)));
+    let mut answers = trips(cx, link, commands)?.into_iter();
+    let strings = answers.by_ref().take(strings.len()).map(raw).collect::<Result<_>>()?;
+    let sets = answers.map(members).collect::<Result<_>>()?;
+    Ok(Asked { strings, sets })
+}
+
+/// A counter's value; zero if there is none.
+///
+/// # Errors
+/// `corrupt` if it is no number.
+pub(crate) fn counter(key: &[u8], raw: &Raw) -> Result<i64> {
+    let number = match raw {
+        Raw::Absent => Some(0),
+        Raw::Text(text) => std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()),
+        Raw::OtherType => None,
+    };
+    number.ok_or_else(|| not_a_counter(key))
+}
+
+pub(crate) fn not_a_counter(key: &[u8]) -> Error {
+    let key = shown(key);
+    Error::corrupt(format!("{key} holds no number; sync rebuilds it")).place(key)
+}
