@@ -111,7 +111,7 @@ impl Applying<'_> {
             let mut plan = Plan::default();
             plan.check(space.keys.record(key), Check::Is(text.clone()));
             plan.write(space.keys.record(key), Write::Delete);
-            let told = self.link.tracking().now();
+            let told = Some(self.link.tracking().heard());
             if committer.carry_out(plan)? == Committed::Done {
                 self.recent.wrote(self.link, self.spaces, &[(space.id, key.clone())], told);
                 return Ok(true);
@@ -154,7 +154,7 @@ impl Applying<'_> {
             return Ok(if holds { Attempt::Done(Applied { outcomes, token }) } else { Attempt::Changed(Vec::new()) });
         };
         self.cx.check()?;
-        let told = self.link.tracking().now();
+        let told = Some(self.link.tracking().heard());
         match committer.carry_out(plan) {
             Ok(Committed::Done) => {
                 self.recent.wrote(self.link, self.spaces, batch.touched(), told);

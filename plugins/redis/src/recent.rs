@@ -56,11 +56,10 @@ impl Recent {
         self.state().history.token()
     }
 
-    /// Takes note of our own write. `before` is what the server had told when it was sent.
+    /// Takes note of our own write. `before` is what the server had told when it was sent; `None` if its answer never came.
     pub(crate) fn wrote(&self, link: &Link, spaces: &Spaces, keys: &[(CollectionId, Key)], before: Option<u64>) {
         let mut state = self.state();
-        let told = before.and_then(|before| link.tracking().since(before)).map(|(_, changed)| changed);
-        let told: Option<HashSet<_>> = match told {
+        let told: Option<HashSet<_>> = match before.map(|before| link.tracking().told_since(before)) {
             Some(Changed::Nothing) => Some(HashSet::new()),
             Some(Changed::Keys(keys)) => Some(keys.iter().filter_map(|key| record_of(spaces, key)).collect()),
             Some(Changed::Everything) | None => None,
