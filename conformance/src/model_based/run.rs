@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use hivemind_model::reference::Reference;
 use hivemind_model::{
-    Applied, Capability, Changes, CollectionId, Error, Key, KeyRef, Mutation, Outcome, Query, Result, Row, Token, Value, engine, row,
+    Applied, Capability, Changes, CollectionId, Error, Key, KeyRef, Mutation, Outcome, Query, Result, Row, Token, Value, engine,
+    row,
 };
 
 use super::steps::{Act, Ask, Expected, Step, Which};

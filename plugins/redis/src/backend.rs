@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hivemind_abi::Host;
 use hivemind_abi::model::{
-    Applied, Backend, Capabilities, Capability, Catalog, Changes, Collection, CollectionId, Condition, Context, Error, Index, Key,
-    KeyRef, Lookup, Mutation, Op, Page, Query, Report, Result, Row, Task, Token, ValueRef, engine, eval,
+    Applied, Backend, Capabilities, Capability, Catalog, Changes, Collection, CollectionId, Condition, Context, Error, Index,
+    Key, KeyRef, Lookup, Mutation, Op, Page, Query, Report, Result, Row, Task, Token, ValueRef, engine, eval,
 };
 
 use crate::apply::Applying;
@@ -15,8 +15,10 @@ use crate::commit::Committer;
 use crate::config::Config;
 use crate::find::{self, Asking};
 use crate::gate::Gate;
+use crate::index;
 use crate::keys::{Keys, Namespace};
 use crate::link::{BOUND, Link, Topology};
+use crate::maintain::{self, Describing};
 use crate::prepare::Preparing;
 use crate::read::{self, Found};
 use crate::receipt::Receipts;
@@ -29,6 +31,7 @@ pub struct Redis {
     host: Host,
     link: Link,
     namespace: Namespace,
+    database: i64,
     /// Keys of several slots are written one by one: records only.
     is_bare: bool,
     /// The server tells what others change.
@@ -70,6 +73,7 @@ pub fn open(config: &str, host: Host) -> Result<Redis> {
         recent: Recent::new()?,
         receipts: Receipts::new(namespace.clone())?,
         namespace,
+        database: config.db,
         gate: Gate::default(),
         counting: Gate::default(),
         preparing: Mutex::new(()),
@@ -101,6 +105,12 @@ impl Redis {
     fn space(&self, id: CollectionId, collection: &Arc<Collection>) -> Space {
         let keys = Keys::new(&self.namespace, collection);
         Space::new(id, Arc::clone(collection), if self.is_bare { keys.bare() } else { keys })
+    }
+
+    /// Says what an operator should change at the servers. What cannot be asked is not worth failing for.
+    fn warn(&self, cx: &Context<'_>) {
+        let masters = self.link.about(cx).unwrap_or_default();
+        masters.iter().flat_map(maintain::problems).for_each(|problem| self.host.warn(&problem.message));
     }
 
     /// Refuses what a store of single records cannot keep.
@@ -147,6 +157,10 @@ impl Backend for Redis {
         new.dedup();
         let spaces = new.into_iter().map(|id| Ok(self.space(id, trial.get(id)?))).collect::<Result<Vec<_>>>()?;
         Preparing { committer: self.committer(cx), host: &self.host }.run(&spaces)?;
+        spaces.iter().for_each(|space| index::ensure(cx, &self.link, &self.host, &self.namespace, &space.keys));
+        if self.spaces.iter().next().is_none() && !spaces.is_empty() {
+            self.warn(cx);
+        }
         let ids = self.catalog.register(collections)?;
         spaces.into_iter().for_each(|space| self.spaces.set(space.id, || space));
         Ok(ids)
@@ -163,7 +177,11 @@ impl Backend for Redis {
         self.enter(cx)?;
         let space = self.spaces.get(collection)?;
         space.collection.at(field)?;
-        let found = if find::is_exact(space, field, value) { read::by_set(cx, &self.link, space, field, value)? } else { Found::Unreliable };
+        let found = if find::is_exact(space, field, value) {
+            read::by_set(cx, &self.link, space, field, value)?
+        } else {
+            Found::Unreliable
+        };
         match found {
             Found::None => Ok(None),
             Found::Record(key, stored) => stored.into_row(&space.collection, &key),
@@ -184,7 +202,11 @@ impl Backend for Redis {
         if let Some(wrong) = keys.iter().position(|key| engine::check_key(&space.collection, key.as_ref()).is_err()) {
             // Its own answer; the others have theirs.
             let get = |(at, key): (usize, &Key)| {
-                if at == wrong { engine::check_key(&space.collection, key.as_ref()).map(|()| None) } else { self.get(cx, collection, key.as_ref()) }
+                if at == wrong {
+                    engine::check_key(&space.collection, key.as_ref()).map(|()| None)
+                } else {
+                    self.get(cx, collection, key.as_ref())
+                }
             };
             return Ok(keys.iter().enumerate().map(get).collect());
         }
@@ -245,6 +267,7 @@ impl Backend for Redis {
         let mut all = sync::Totals::default();
         for space in self.spaces.iter() {
             space.forget();
+            index::ensure(cx, &self.link, &self.host, &self.namespace, &space.keys);
             sync::repair(&committer, space)?.add_to(&mut all);
         }
         Ok(all.into_report(true))
@@ -267,7 +290,16 @@ impl Backend for Redis {
 
     fn stats(&self, cx: &Context<'_>) -> Result<Report> {
         self.enter(cx)?;
-        Ok(Report::new())
+        let describing = Describing {
+            cx,
+            link: &self.link,
+            namespace: &self.namespace,
+            database: self.database,
+            spaces: &self.spaces,
+            is_bare: self.is_bare,
+            is_tracked: self.is_tracked,
+        };
+        describing.report()
     }
 
     fn close(&self, cx: &Context<'_>) -> Result<()> {

@@ -114,7 +114,8 @@ fn narrowed(cx: &Context<'_>, link: &Link, space: &Space, query: &Query) -> Resu
         if condition.operands.len() > MOST_OPERANDS || !space.keys.is_complete(condition.field) {
             continue;
         }
-        let sets: Vec<_> = condition.operands.iter().filter_map(|value| space.keys.set(condition.field, value.as_ref())).collect();
+        let sets: Vec<_> =
+            condition.operands.iter().filter_map(|value| space.keys.set(condition.field, value.as_ref())).collect();
         let mut keys = Vec::new();
         let found = read::ask(cx, link, &[], &sets)?.sets;
         let all_are_sets = found.into_iter().all(|members| match members {
@@ -209,12 +210,7 @@ impl Asking<'_> {
 
     /// Hands the matches behind the query's place to `each` in the order of their keys, until that says no. `false` if a set of ids that was
     /// relied on turned out wrong: what was handed over is void, and all records must be looked at.
-    fn matches(
-        &self,
-        query: &Query,
-        by_sets: bool,
-        mut each: impl FnMut(&RowView<'_>, Row) -> Result<bool>,
-    ) -> Result<bool> {
+    fn matches(&self, query: &Query, by_sets: bool, mut each: impl FnMut(&RowView<'_>, Row) -> Result<bool>) -> Result<bool> {
         let narrowed = if by_sets { narrowed(self.cx, self.link, self.space, query)? } else { None };
         let (keys, by) = match narrowed {
             Some(Narrowed { keys, by }) => (Arc::new(keys), by),
@@ -250,7 +246,8 @@ impl Asking<'_> {
     /// All keys. The first page of a query asks the server; a later one takes what is remembered, as long as it is known what changed
     /// since.
     fn keys(&self, query: &Query) -> Result<Arc<Vec<Key>>> {
-        if query.after.is_some() && query.order.is_empty()
+        if query.after.is_some()
+            && query.order.is_empty()
             && let Some(known) = self.known()
             && let Some(keys) = &known.keys
         {

@@ -40,10 +40,9 @@ pub(crate) struct Namespace {
 impl Namespace {
     pub(crate) fn new(index_prefix: &str, tag: Option<&str>) -> Self {
         match tag {
-            Some(tag) => Self {
-                base: format!("{index_prefix}:{{{tag}}}"),
-                search_index: format!("{index_prefix}_{tag}_search_index"),
-            },
+            Some(tag) => {
+                Self { base: format!("{index_prefix}:{{{tag}}}"), search_index: format!("{index_prefix}_{tag}_search_index") }
+            }
             None => Self { base: index_prefix.to_owned(), search_index: format!("{index_prefix}_search_index") },
         }
     }
@@ -108,7 +107,8 @@ impl Keys {
             name,
             api_key,
         });
-        let place = |primary: &str, other: String| if collection.primary { format!("{base}:{primary}") } else { other }.into_bytes();
+        let place =
+            |primary: &str, other: String| if collection.primary { format!("{base}:{primary}") } else { other }.into_bytes();
         Self {
             record: if collection.primary { format!("{base}:client:") } else { format!("{own}:record:") },
             sets: collection.fields.iter().map(set).collect(),

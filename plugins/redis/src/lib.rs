@@ -11,9 +11,11 @@ mod commit;
 pub mod config;
 mod find;
 mod gate;
+mod index;
 mod keys;
 #[allow(dead_code, unused_imports, reason = "the backend on top of it is being written")]
 mod link;
+mod maintain;
 mod plan;
 mod prepare;
 mod read;

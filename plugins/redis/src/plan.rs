@@ -58,9 +58,10 @@ impl Plan {
 
     /// How many entries it has, and how many bytes its keys and values are together.
     pub(crate) fn size(&self) -> (usize, usize) {
-        let checks = self.checks.iter().map(|(key, check)| {
-            key.len() + if let Check::Is(value) | Check::Member(value) = check { value.len() } else { 0 }
-        });
+        let checks = self
+            .checks
+            .iter()
+            .map(|(key, check)| key.len() + if let Check::Is(value) | Check::Member(value) = check { value.len() } else { 0 });
         let writes = self.writes.iter().map(|(key, write)| {
             key.len()
                 + match write {

@@ -55,7 +55,8 @@ impl Preparing<'_> {
             let (name, to) = (&space.collection.name, space.collection.version);
             // The Python node counts a store without a version as its first.
             let from = version.unwrap_or(1);
-            self.host.info(&format!("{name}: migrated from version {from} to {to}; {rewritten} of {} records rewritten", keys.len()));
+            self.host
+                .info(&format!("{name}: migrated from version {from} to {to}; {rewritten} of {} records rewritten", keys.len()));
         }
         let mut plan = Plan::default();
         let was = match raw {
@@ -68,7 +69,8 @@ impl Preparing<'_> {
             Committed::Done => Ok(()),
             // Another node has just done the same, or is newer.
             Committed::Changed(_) => {
-                let raw = read::ask(cx, link, std::slice::from_ref(&space.keys.version), &[])?.strings.pop().unwrap_or(Raw::Absent);
+                let raw =
+                    read::ask(cx, link, std::slice::from_ref(&space.keys.version), &[])?.strings.pop().unwrap_or(Raw::Absent);
                 match check(&space.collection, version_of(space, &raw)?) {
                     Ok(()) if version_of(space, &raw)? == Some(space.collection.version) => Ok(()),
                     Ok(()) => Err(Error::busy(format!("another node is migrating {}", space.collection.name))),
@@ -172,7 +174,8 @@ fn check(collection: &Collection, stored: Option<u32>) -> Result<()> {
     let (name, known) = (&collection.name, collection.version);
     match stored {
         Some(stored) if stored > known => {
-            let message = format!("{name} is stored in version {stored}, this program knows {known}; nothing was touched. Use a newer one");
+            let message =
+                format!("{name} is stored in version {stored}, this program knows {known}; nothing was touched. Use a newer one");
             Err(Error::too_new(message).collection(name))
         }
         _ => Ok(()),

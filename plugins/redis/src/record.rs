@@ -57,7 +57,8 @@ impl Raw {
             Record::Row(row) => match key_of(collection, &row) {
                 Ok(own) if own == *key => Stored::Row(row),
                 Ok(own) => {
-                    let why = format!("its {} is {own}, but it is stored under {key}; correct one of them", collection.key_name());
+                    let why =
+                        format!("its {} is {own}, but it is stored under {key}; correct one of them", collection.key_name());
                     Stored::Unreadable { why, values: json::parse(text).ok().map(|parsed| record::salvaged(collection, &parsed)) }
                 }
                 Err(error) => {
@@ -132,7 +133,10 @@ pub(crate) fn render(row: &RowView<'_>) -> String {
 
 /// Whether a real is the default of its field and a whole number: the Python node's defaults are written as ints, `last_seen: -1`.
 fn is_whole_default(field: &Field, real: f64) -> bool {
-    matches!(field.default, Value::Real(default) if default.to_bits() == real.to_bits()) && real.fract() == 0.0 && real.abs() < 1e15 && real != 0.0
+    matches!(field.default, Value::Real(default) if default.to_bits() == real.to_bits())
+        && real.fract() == 0.0
+        && real.abs() < 1e15
+        && real != 0.0
 }
 
 /// Python's `repr` of a float: the shortest digits that give it back, with an exponent from 1e16 up and below 1e-4.

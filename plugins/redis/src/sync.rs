@@ -98,17 +98,17 @@ impl Walk<'_> {
         self.found.records = keys.len() as u64;
         let mut winners = Winners::new();
         for portion in keys.chunks(PORTION) {
-            self.from_records(portion, &mut winners)?;
+            self.check_records(portion, &mut winners)?;
         }
         drop(winners);
         let prefixes: Vec<String> = self.space.keys.set_prefixes().map(|(_, prefix)| prefix.to_owned()).collect();
         for prefix in prefixes {
-            self.each_key(&prefix, |walk, portion| walk.from_sets(portion))?;
+            self.each_key(&prefix, |walk, portion| walk.check_sets(portion))?;
         }
         if let Some((documents, admissions)) = self.space.keys.document_prefixes() {
             let (documents, admissions) = (documents.to_owned(), admissions.to_owned());
-            self.each_key(&documents, |walk, portion| walk.from_documents(portion, &documents))?;
-            self.each_key(&admissions, Self::from_admissions)?;
+            self.each_key(&documents, |walk, portion| walk.check_documents(portion, &documents))?;
+            self.each_key(&admissions, Self::check_admissions)?;
         }
         self.counters(keys)?;
         self.found.problems.sort_by(|a, b| a.key.cmp(&b.key));
@@ -159,7 +159,7 @@ impl Walk<'_> {
     }
 
     /// From records to what must name them.
-    fn from_records(&mut self, keys: &[Key], winners: &mut Winners) -> Result<()> {
+    fn check_records(&mut self, keys: &[Key], winners: &mut Winners) -> Result<()> {
         let (cx, link) = (self.committer.cx, self.committer.link);
         for attempt in 1.. {
             cx.check()?;
@@ -207,7 +207,8 @@ impl Walk<'_> {
         for (key, raw, row) in rows {
             let view = row.view(self.collection())?;
             let before = plan.writes.len();
-            let problem = |message: String| Problem { collection: self.collection().name.clone(), key: Some(key.clone()), message };
+            let problem =
+                |message: String| Problem { collection: self.collection().name.clone(), key: Some(key.clone()), message };
             for set in self.space.keys.sets_of(&view) {
                 match answers.next() {
                     Some(Value::Int(1)) => {}
@@ -265,7 +266,7 @@ impl Walk<'_> {
     }
 
     /// From sets to the records that they name.
-    fn from_sets(&mut self, sets: &[Vec<u8>]) -> Result<()> {
+    fn check_sets(&mut self, sets: &[Vec<u8>]) -> Result<()> {
         let (cx, link) = (self.committer.cx, self.committer.link);
         for set in sets {
             for attempt in 1.. {
@@ -273,7 +274,10 @@ impl Walk<'_> {
                 let ids = match read::ask(cx, link, &[], std::slice::from_ref(set))?.sets.pop() {
                     Some(Members::Ids(ids)) => ids,
                     Some(Members::OtherType) => {
-                        self.problem(None, format!("{}: expected a set of ids, found another type; remove it and run sync", shown(set)));
+                        self.problem(
+                            None,
+                            format!("{}: expected a set of ids, found another type; remove it and run sync", shown(set)),
+                        );
                         break;
                     }
                     None => break,
@@ -290,7 +294,10 @@ impl Walk<'_> {
                 for id in reported {
                     let key = parse_member(self.collection(), &id);
                     let id = String::from_utf8_lossy(&id).into_owned();
-                    self.problem(key.as_ref(), format!("{} names {id}, which does not belong there; sync removes it", shown(set)));
+                    self.problem(
+                        key.as_ref(),
+                        format!("{} names {id}, which does not belong there; sync removes it", shown(set)),
+                    );
                 }
                 break;
             }
@@ -333,7 +340,7 @@ impl Walk<'_> {
     }
 
     /// From documents to the records that they are of.
-    fn from_documents(&mut self, documents: &[Vec<u8>], prefix: &str) -> Result<()> {
+    fn check_documents(&mut self, documents: &[Vec<u8>], prefix: &str) -> Result<()> {
         let (cx, link) = (self.committer.cx, self.committer.link);
         for document in documents {
             let key = document.strip_prefix(prefix.as_bytes()).and_then(|id| parse_member(self.collection(), id));
@@ -350,7 +357,8 @@ impl Walk<'_> {
                 plan.write(document.clone(), Write::Delete);
                 self.carry_out(plan)?;
             } else {
-                let message = format!("{} is the search document of no record; sync removes it", String::from_utf8_lossy(document));
+                let message =
+                    format!("{} is the search document of no record; sync removes it", String::from_utf8_lossy(document));
                 self.problem(key.as_ref(), message);
             }
             self.found.documents += 1;
@@ -359,7 +367,7 @@ impl Walk<'_> {
     }
 
     /// What other nodes remember of clients: removed by a repair, as the Python node's does, because they fetch it again.
-    fn from_admissions(&mut self, admissions: &[Vec<u8>]) -> Result<()> {
+    fn check_admissions(&mut self, admissions: &[Vec<u8>]) -> Result<()> {
         let (cx, link) = (self.committer.cx, self.committer.link);
         if self.repair {
             let mut plan = Plan::default();

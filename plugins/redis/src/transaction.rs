@@ -191,7 +191,9 @@ impl<'b> Batch<'b> {
         let entry = self.entry(id, key)?;
         if entry.stored == Stored::Creating {
             self.creating = Some(key.clone());
-            return Err(Error::busy(format!("{} {key} is just being made by another node", space.collection.name)).key(key.clone()));
+            return Err(
+                Error::busy(format!("{} {key} is just being made by another node", space.collection.name)).key(key.clone())
+            );
         }
         let before = entry.row().map(|row| unique_sets_of(space, row)).unwrap_or_default();
         let after = now.as_ref().map(|row| unique_sets_of(space, row)).unwrap_or_default();
@@ -283,9 +285,12 @@ impl<'b> Batch<'b> {
     /// Checks of all that was read.
     pub(crate) fn checks(&self) -> Plan {
         let mut plan = Plan::default();
-        let counters: HashSet<&[u8]> = self.assigned.keys().filter_map(|id| self.spaces.get(*id).ok()).flat_map(|space| {
-            space.keys.count.iter().chain(&space.keys.id_seq).map(Vec::as_slice)
-        }).collect();
+        let counters: HashSet<&[u8]> = self
+            .assigned
+            .keys()
+            .filter_map(|id| self.spaces.get(*id).ok())
+            .flat_map(|space| space.keys.count.iter().chain(&space.keys.id_seq).map(Vec::as_slice))
+            .collect();
         for (key, raw) in &self.strings {
             if counters.contains(key.as_slice()) {
                 continue;
@@ -441,7 +446,9 @@ impl Transaction for Batch<'_> {
             Members::Ids(ids) => ids.iter().filter_map(|id| parse_member(&space.collection, id)).collect(),
             Members::OtherType => {
                 let (name, key) = (&space.collection.at(field)?.name, shown(&set));
-                return Err(Error::corrupt(format!("{key}: expected a set of ids with this {name}, found another type")).place(key));
+                return Err(
+                    Error::corrupt(format!("{key}: expected a set of ids with this {name}, found another type")).place(key)
+                );
             }
         };
         let missing: Vec<Vec<u8>> = candidates.iter().map(|key| space.keys.record(key)).collect();

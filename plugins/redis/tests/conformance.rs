@@ -99,7 +99,8 @@ fn main() {
     let arguments = Arguments::from_args();
     let server = Server::start(&[]);
     let subject = Arc::new(OneServer { port: server.port, stores: AtomicUsize::new(0) });
-    let capabilities = subject.fresh().and_then(|store| Ok(store.open()?.capabilities())).unwrap_or_else(|e| panic!("redis: {e}"));
+    let capabilities =
+        subject.fresh().and_then(|store| Ok(store.open()?.capabilities())).unwrap_or_else(|e| panic!("redis: {e}"));
     let mut trials: Vec<Trial> = applicable(capabilities)
         .into_iter()
         .map(|case| {
