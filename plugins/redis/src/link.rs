@@ -93,12 +93,11 @@ impl Link {
             user: config.username.0.clone(),
             scripts_denied: AtomicBool::new(false),
         };
-        match link.query(&cx, cmd("EVAL").arg("return 1").arg(0), Repeat::Safe) {
-            Err(error) if matches!(error.code(), Code::Denied | Code::Unsupported) => {
-                link.scripts_denied.store(true, Ordering::Relaxed);
-            }
-            Err(error) if error.code() == Code::Io => return Err(error),
-            _ => {}
+        // Any other error passes, or is met again by who needs scripts.
+        if let Err(error) = link.query(&cx, cmd("EVAL").arg("return 1").arg(0), Repeat::Safe)
+            && matches!(error.code(), Code::Denied | Code::Unsupported)
+        {
+            link.scripts_denied.store(true, Ordering::Relaxed);
         }
         Ok(link)
     }

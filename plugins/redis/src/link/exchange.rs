@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use redis::{Cmd, Pipeline, ServerError, Value, cmd};
 
 use super::connection::Answers;
-use super::failure::Cut;
+use super::failure::{Cut, Why};
 use super::slot::{argument, command_slot};
 
 /// A request and its answers.
@@ -117,12 +117,23 @@ impl Exchange for Transaction<'_> {
     }
 
     fn read(&self, answers: &mut Answers<'_, '_>) -> Result<Self::Reply, Cut> {
+        let begun = answers.next()?;
         let mut refused = None;
-        for _ in 0..=self.0.len() {
-            if let Value::ServerError(error) = answers.next()? {
+        let mut carried_out = false;
+        for _ in 0..self.0.len() {
+            match answers.next()? {
                 // The first names the cause; `EXEC` only says that there was one.
-                refused.get_or_insert(error);
+                Value::ServerError(error) => drop(refused.get_or_insert(error)),
+                _ => carried_out = true,
             }
+        }
+        if let Value::ServerError(error) = begun {
+            answers.next()?;
+            if carried_out {
+                let what = "MULTI was refused, and what came after it was carried out without";
+                return Err(Cut { sent: true, why: Why::Io(std::io::Error::other(what)) });
+            }
+            return Ok(Err(error));
         }
         Ok(match (answers.next()?, refused) {
             (Value::Array(values), _) => Ok(values),

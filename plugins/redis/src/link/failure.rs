@@ -136,6 +136,9 @@ pub(crate) fn printable(text: &str) -> String {
 /// What a server refused to do, `name` being the command. All of these come before anything was carried out, but for what a script of
 /// several commands did before the refused one.
 pub(crate) fn refused(error: &ServerError, name: &str, user: &str, address: &Address) -> Failure {
+    if let Some(cause) = cause(error) {
+        return refused(&cause, name, user, address);
+    }
     let code = error.code().to_owned();
     let detail = printable(error.details().unwrap_or_default());
     let said = format!("{address} refused {name}: {code} {detail}");
@@ -179,6 +182,18 @@ pub(crate) fn refused(error: &ServerError, name: &str, user: &str, address: &Add
     // Some are one's own trouble and not the place's: the connection limit is asked anew after a while.
     let then = if error.retryable() && then == Then::GiveUp && error.code() == Code::Unavailable { Then::Wait } else { then };
     Failure::new(error.place(address.to_string()), then)
+}
+
+/// Why a transaction was discarded, where `EXEC` says it.
+fn cause(error: &ServerError) -> Option<ServerError> {
+    if error.kind() != Some(ServerErrorKind::ExecAbort) {
+        return None;
+    }
+    let (_, cause) = error.details()?.split_once("because of: ")?;
+    match redis::parse_redis_value(format!("-{cause}\r\n").as_bytes()).ok()? {
+        redis::Value::ServerError(cause) if cause.kind() != Some(ServerErrorKind::ExecAbort) => Some(cause),
+        _ => None,
+    }
 }
 
 /// What has no code of its own.

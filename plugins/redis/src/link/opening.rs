@@ -167,6 +167,12 @@ impl Opening {
 }
 
 fn too_old(address: &Address, version: Option<Version>) -> Failure {
+    if let Some(version) = version.filter(|version| *version >= OLDEST) {
+        let message = format!(
+            "{address} (Redis {version}) has the command HELLO renamed or disabled, without which nobody can log in; restore it"
+        );
+        return Failure::new(Error::unsupported(message).place(address.to_string()), Then::GiveUp);
+    }
     let found = version.map_or_else(|| "an older one (it does not know HELLO)".to_owned(), |v| v.to_string());
     let message = format!(
         "{address} is too old: expected Redis {OLDEST} or newer, for ACL users, one consistent login and invalidation messages; found \

@@ -5,7 +5,8 @@
 //! may explain, the Sentinels are asked anew, one after another, beginning with the one that answered last.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
 use hivemind_abi::model::{Code, Context, Error};
 use redis::{Value, cmd};
@@ -18,6 +19,9 @@ use super::place::Place;
 use super::pool::closed;
 use super::server::Mode;
 use super::value::{items, text};
+
+/// How often who waits for another's question looks for its answer.
+const GLANCE: Duration = Duration::from_millis(2);
 
 /// The Sentinels, and the master they named last.
 pub(crate) struct Sentinels {
@@ -32,6 +36,7 @@ pub(crate) struct Sentinels {
     doubted: AtomicBool,
     closed: AtomicBool,
     current: Mutex<Option<Place>>,
+    asking: Mutex<()>,
 }
 
 impl Sentinels {
@@ -46,6 +51,7 @@ impl Sentinels {
             doubted: AtomicBool::new(true),
             closed: AtomicBool::new(false),
             current: Mutex::new(None),
+            asking: Mutex::new(()),
         }
     }
 
@@ -58,6 +64,22 @@ impl Sentinels {
         if self.closed.load(Ordering::Acquire) {
             return Err(Failure::new(closed(), Then::GiveUp));
         }
+        if !self.doubted.load(Ordering::Acquire)
+            && let Some(place) = &*self.current()
+        {
+            return Ok(place.clone());
+        }
+        // One asks for all, or each would renew the connections that another has just made.
+        let _asking = loop {
+            match self.asking.try_lock() {
+                Ok(guard) => break guard,
+                Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => {
+                    cx.check().map_err(|error| Failure::new(error.context("waiting for the Sentinels"), Then::GiveUp))?;
+                    std::thread::sleep(cx.remaining_or(GLANCE));
+                }
+            }
+        };
         if !self.doubted.load(Ordering::Acquire)
             && let Some(place) = &*self.current()
         {

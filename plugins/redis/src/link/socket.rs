@@ -195,6 +195,13 @@ impl Read for Socket {
 }
 
 impl Write for Socket {
+    // A program that is no Rust program may not ignore the signal that a closed connection sends.
+    #[cfg(target_os = "linux")]
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.raw.send_with_flags(bytes, rustix::net::SendFlags::NOSIGNAL.bits().cast_signed())
+    }
+
+    #[cfg(not(target_os = "linux"))]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         (&self.raw).write(bytes)
     }

@@ -159,6 +159,21 @@ fn a_cluster_is_found_by_itself_and_calls_go_to_the_slots_owner() {
     assert_eq!(text(&answer), Some("2"));
 }
 
+#[test]
+fn a_cluster_goes_on_when_a_replica_takes_over() {
+    let mut nodes = common::cluster();
+    let owner = usize::from(slot::slot_of(b"{hub}")) / 5462;
+    let replica = common::cluster_replica(&nodes[owner]);
+    let link = at(&nodes[(owner + 1) % 3]);
+    assert!(link.track(&cx(), vec![b"{hub}".to_vec()]).expect("tracking"));
+    set(&link, "{hub}a", "1").expect("set");
+    common::until("the copy", || replica.tell("INFO keyspace").contains("keys=1"));
+    nodes[owner].kill();
+    common::until("the new master", || set(&link, "{hub}a", "2").is_ok());
+    assert_eq!(get(&link, "{hub}a").expect("get").as_deref(), Some("2"));
+    common::until("tracking at the new master", || link.tracking().now().is_some());
+}
+
 /// A slot is on its way, and then gone, while a link knows only the old owner.
 #[test]
 fn redirections_are_followed_and_nothing_is_done_twice() {

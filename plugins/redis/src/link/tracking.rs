@@ -142,7 +142,8 @@ impl Tracking {
         let mut listeners = Vec::new();
         for place in &places {
             let opening = Opening { protocol: 3, ..place.opening().clone() };
-            match Listener::connect(place.address().clone(), opening, Arc::clone(&prefixes), cx) {
+            let listener = Listener::new(place.address().clone(), opening, Arc::clone(&prefixes), host.clone());
+            match listener.connected(cx) {
                 Ok(listener) => listeners.push(listener),
                 Err(failure) if matches!(failure.error.code(), Code::Denied | Code::Unsupported | Code::Io) => {
                     let error = failure.error;
@@ -156,7 +157,13 @@ impl Tracking {
             }
         }
         self.shared.listen_at(&places.iter().map(|p| p.address().clone()).collect::<Vec<_>>(), route);
-        let supervisor = Supervisor { shared: Arc::clone(&self.shared), route: Arc::clone(route), prefixes, threads: Vec::new() };
+        let supervisor = Supervisor {
+            shared: Arc::clone(&self.shared),
+            route: Arc::clone(route),
+            prefixes,
+            host: host.clone(),
+            threads: Vec::new(),
+        };
         let thread = std::thread::Builder::new().name("redis-tracking".to_owned()).spawn(move || supervisor.run(listeners));
         let thread = thread.map_err(|e| Error::io(format!("cannot start a thread: {e}")))?;
         *self.supervisor.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
@@ -262,6 +269,7 @@ struct Supervisor {
     shared: Arc<Shared>,
     route: Arc<Route>,
     prefixes: Arc<[Vec<u8>]>,
+    host: Host,
     threads: Vec<(Address, Arc<Signal>, JoinHandle<()>)>,
 }
 
@@ -309,7 +317,7 @@ impl Supervisor {
             for place in places {
                 if self.threads.iter().all(|(address, _, _)| address != place.address()) {
                     let opening = Opening { protocol: 3, ..place.opening().clone() };
-                    self.launch(Listener::new(place.address().clone(), opening, Arc::clone(&self.prefixes)));
+                    self.launch(Listener::new(place.address().clone(), opening, Arc::clone(&self.prefixes), self.host.clone()));
                 }
             }
         }

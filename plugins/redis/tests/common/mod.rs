@@ -147,6 +147,16 @@ pub(crate) fn cluster() -> Vec<Server> {
     nodes
 }
 
+/// A replica of this master of a cluster.
+pub(crate) fn cluster_replica(master: &Server) -> Server {
+    let replica = Server::start(&["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"]);
+    replica.tell(&format!("CLUSTER MEET 127.0.0.1 {}", master.port));
+    let id = master.tell("CLUSTER MYID").lines().nth(1).expect("an id").to_owned();
+    until("the replica", || replica.tell(&format!("CLUSTER REPLICATE {id}")).starts_with("+OK"));
+    until("the copy", || master.tell("INFO replication").contains("state=online"));
+    replica
+}
+
 /// A master, its replica, and a Sentinel that calls the master `hub`.
 pub(crate) fn sentinel() -> (Server, Server, Server) {
     let master = Server::start(&[]);

@@ -73,6 +73,13 @@ fn a_server_that_is_too_old_is_told_from_what_is_no_redis() {
 }
 
 #[test]
+fn a_server_without_hello_is_not_called_old() {
+    let server = Server::start(&["--rename-command", "HELLO", "GREET"]);
+    let error = refused(&brief(server.port));
+    assert!(error.code() == Code::Unsupported && error.message().contains("renamed"), "{error}");
+}
+
+#[test]
 fn passwords_and_users_are_checked_and_never_shown() {
     let server = Server::start(&["--requirepass", "tulip-98"]);
     let block = |more: &str| format!(r#"{{"port": {}{more}}}"#, server.port);
@@ -116,6 +123,10 @@ fn a_full_memory_and_a_replica_take_no_writes_and_nothing_was_applied() {
     assert!(error.code() == Code::Io && error.retryable() && error.message().contains("maxmemory"), "{error}");
     let script = Script::new("return redis.call('SET', KEYS[1], ARGV[1])");
     let error = full.script(&cx(), &script, &[b"a".to_vec()], &[b"1".to_vec()], Repeat::Never).expect_err("full");
+    assert!(error.retryable() && error.message().contains("maxmemory"), "{error}");
+    let mut atomic = redis::pipe();
+    atomic.atomic().cmd("SET").arg("a").arg(1);
+    let error = full.pipeline(&cx(), &atomic, Repeat::Never).expect_err("full");
     assert!(error.retryable() && error.message().contains("maxmemory"), "{error}");
     assert_eq!(get(&full, "a").expect("reading goes on"), None);
 

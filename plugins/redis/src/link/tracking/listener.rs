@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use hivemind_abi::Host;
 use hivemind_abi::model::{Context, Error};
 use redis::{PushKind, Value, cmd};
 
@@ -22,25 +23,20 @@ pub(super) struct Listener {
     address: Address,
     opening: Opening,
     prefixes: Arc<[Vec<u8>]>,
+    host: Host,
     connection: Option<Connection>,
 }
 
 impl Listener {
     /// One that is not connected yet.
-    pub(super) const fn new(address: Address, opening: Opening, prefixes: Arc<[Vec<u8>]>) -> Self {
-        Self { address, opening, prefixes, connection: None }
+    pub(super) const fn new(address: Address, opening: Opening, prefixes: Arc<[Vec<u8>]>, host: Host) -> Self {
+        Self { address, opening, prefixes, host, connection: None }
     }
 
-    /// One that is.
-    pub(super) fn connect(
-        address: Address,
-        opening: Opening,
-        prefixes: Arc<[Vec<u8>]>,
-        cx: &Context<'_>,
-    ) -> Result<Self, Failure> {
-        let mut listener = Self::new(address, opening, prefixes);
-        listener.connection = Some(listener.begin(cx)?);
-        Ok(listener)
+    /// Connects now, for whom failing matters.
+    pub(super) fn connected(mut self, cx: &Context<'_>) -> Result<Self, Failure> {
+        self.connection = Some(self.begin(cx)?);
+        Ok(self)
     }
 
     pub(super) const fn address(&self) -> &Address {
@@ -71,16 +67,29 @@ impl Listener {
     pub(super) fn run(&mut self, shared: &Shared, signal: &Signal) {
         let goes_on = || !shared.is_stopping() && !signal.is_over.load(Ordering::Acquire);
         let mut pause = PAUSES.0;
+        let mut is_lost = false;
         while goes_on() {
             let cx = Context::within(self.opening.timeout).cancelled_by(&signal.is_over);
-            if let Ok(mut connection) = self.connection.take().map_or_else(|| self.begin(&cx), Ok) {
-                *signal.line() = connection.line();
-                // What was written until now is not known.
-                shared.everything();
-                pause = PAUSES.0;
-                listen(&mut connection, &self.address, shared, &goes_on);
-                shared.known(&self.address, 0);
-                *signal.line() = None;
+            match self.connection.take().map_or_else(|| self.begin(&cx), Ok) {
+                Ok(mut connection) => {
+                    *signal.line() = connection.line();
+                    // What was written until now is not known.
+                    shared.everything();
+                    pause = PAUSES.0;
+                    if std::mem::take(&mut is_lost) {
+                        self.host.info(&format!("changes at {} are tracked again", self.address));
+                    }
+                    listen(&mut connection, &self.address, shared, &goes_on);
+                    shared.known(&self.address, 0);
+                    *signal.line() = None;
+                }
+                Err(failure) if goes_on() && !is_lost => {
+                    is_lost = true;
+                    let why = failure.error.message();
+                    self.host
+                        .warn(&format!("changes at {} are not tracked, so every lookup asks the server: {why}", self.address));
+                }
+                Err(_) => {}
             }
             if goes_on() {
                 shared.pause(pause.mul_f64(0.5 + fastrand::f64() / 2.0));
