@@ -18,7 +18,9 @@ fn main() {
     let plain = ["memory", "json", "sqlite", "ledger"].map(|module| Shipped::new(module, peer));
     let encrypted = ["json", "sqlite"].map(|module| Shipped::new(module, peer).encrypted());
     let shipped = plain.into_iter().chain(encrypted).map(|subject| Arc::new(subject) as Arc<dyn Subject>);
-    let redis = Kind::ALL.map(|kind| Arc::new(Redis::new(kind, peer)) as Arc<dyn Subject>);
+    // A Unix socket is another way to the same.
+    let redis = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Socket);
+    let redis = redis.map(|kind| Arc::new(Redis::new(kind, peer)) as Arc<dyn Subject>);
     let subjects: Vec<_> = shipped.chain(redis).filter(|subject| is_wanted(&arguments, &subject.name())).collect();
     // Asking what a backend promises starts its servers; those of a cluster take seconds to find each other.
     let trials: Vec<Trial> = std::thread::scope(|scope| {

@@ -42,7 +42,8 @@ fn members_command(key: &[u8]) -> Cmd {
     command
 }
 
-/// Runs commands that only read, in as few trips as is right, and gives each one's answer or refusal.
+/// Runs commands that only read, in as few trips as is right, and gives each one's answer. A key of another type is an answer; any other
+/// refusal, of an ACL say, ends it.
 pub(crate) fn trips(cx: &Context<'_>, link: &Link, commands: impl IntoIterator<Item = Cmd>) -> Result<Vec<Value>> {
     let mut answers = Vec::new();
     let mut commands = commands.into_iter().peekable();
@@ -52,7 +53,19 @@ pub(crate) fn trips(cx: &Context<'_>, link: &Link, commands: impl IntoIterator<I
         for command in commands.by_ref().take(TRIP) {
             pipeline.add_command(command);
         }
-        answers.extend(link.pipeline(cx, &pipeline, Repeat::Safe)?);
+        let trip = link.pipeline(cx, &pipeline, Repeat::Safe)?;
+        for (command, answer) in pipeline.cmd_iter().zip(&trip) {
+            if let Value::ServerError(error) = answer
+                && error.code() != "WRONGTYPE"
+            {
+                let name = command.args_iter().next().map(|name| match name {
+                    redis::Arg::Simple(name) => String::from_utf8_lossy(name).into_owned(),
+                    _ => String::new(),
+                });
+                return Err(link.refused(error, &name.unwrap_or_default()));
+            }
+        }
+        answers.extend(trip);
     }
     Ok(answers)
 }

@@ -70,7 +70,9 @@ impl Default for Certificates {
 
 fn write_all(folder: &Path, names: &[&str], addresses: &[&str]) -> Result<(), Box<dyn std::error::Error>> {
     let key = new_key()?;
-    let authority = signed("test authority", &key, None, |builder| {
+    // Two of one name would be told apart by their signatures alone, which a server reports as another fault.
+    let name = format!("test authority {:016x}", fastrand::u64(..));
+    let authority = signed(&name, &key, None, |builder| {
         builder.append_extension(BasicConstraints::new().critical().ca().build()?)?;
         builder.append_extension(KeyUsage::new().critical().key_cert_sign().crl_sign().build()?)
     })?;

@@ -179,7 +179,7 @@ impl Deployment {
         for master in self.masters() {
             let mut connection = master.connection();
             for key in keys(&mut connection, prefix) {
-                super::server::command(&["UNLINK", &key]).query::<()>(&mut connection).expect("removed");
+                redis::Cmd::unlink(key).query::<()>(&mut connection).expect("removed");
             }
         }
     }

@@ -44,7 +44,7 @@ impl Dump {
     pub fn of(connection: &mut Connection, prefix: &str) -> Self {
         let keys = keys(connection, prefix);
         // A key may expire between two questions.
-        let stored = keys.into_iter().filter_map(|key| Some((key.clone(), stored(connection, &key).expect("an answer")?)));
+        let stored = keys.into_iter().filter_map(|key| Some((shown(&key), stored(connection, &key).expect("an answer")?)));
         Self(stored.collect())
     }
 
@@ -72,8 +72,13 @@ impl Dump {
     }
 }
 
+/// A key as text; values of other collections that are no text stand in the keys of their sets.
+fn shown(key: &[u8]) -> String {
+    String::from_utf8(key.to_vec()).unwrap_or_else(|_| key.escape_ascii().to_string())
+}
+
 /// The keys under a prefix, whatever characters it has.
-pub(super) fn keys(connection: &mut Connection, prefix: &str) -> BTreeSet<String> {
+pub(super) fn keys(connection: &mut Connection, prefix: &str) -> BTreeSet<Vec<u8>> {
     let mut pattern = String::new();
     for character in prefix.chars() {
         if matches!(character, '*' | '?' | '[' | ']' | '\\' | '^' | '-') {
@@ -84,7 +89,7 @@ pub(super) fn keys(connection: &mut Connection, prefix: &str) -> BTreeSet<String
     pattern.push('*');
     let (mut found, mut cursor) = (BTreeSet::new(), "0".to_owned());
     loop {
-        let page: (String, Vec<String>) =
+        let page: (String, Vec<Vec<u8>>) =
             command(&["SCAN", &cursor, "MATCH", &pattern, "COUNT", "1000"]).query(connection).expect("a page of keys");
         found.extend(page.1);
         cursor = page.0;
@@ -94,14 +99,14 @@ pub(super) fn keys(connection: &mut Connection, prefix: &str) -> BTreeSet<String
     }
 }
 
-fn stored(connection: &mut Connection, key: &str) -> RedisResult<Option<Stored>> {
-    let kind: String = command(&["TYPE", key]).query(connection)?;
+fn stored(connection: &mut Connection, key: &[u8]) -> RedisResult<Option<Stored>> {
+    let kind: String = Cmd::new().arg("TYPE").arg(key).query(connection)?;
     Ok(match kind.as_str() {
         "none" => None,
-        "string" => command(&["GET", key])
-            .query::<Option<Vec<u8>>>(connection)?
-            .map(|v| Stored::Text(String::from_utf8_lossy(&v).into_owned())),
-        "set" => Some(Stored::Set(command(&["SMEMBERS", key]).query(connection)?)),
+        "string" => {
+            Cmd::get(key).query::<Option<Vec<u8>>>(connection)?.map(|v| Stored::Text(String::from_utf8_lossy(&v).into_owned()))
+        }
+        "set" => Some(Stored::Set(Cmd::smembers(key).query(connection)?)),
         "hash" => Some(Stored::Hash(Cmd::hgetall(key).query(connection)?)),
         other => Some(Stored::Other(other.to_owned())),
     })

