@@ -23,6 +23,7 @@ use crate::prepare::Preparing;
 use crate::read::{self, Found};
 use crate::receipt::Receipts;
 use crate::recent::Recent;
+use crate::relocate::Relocating;
 use crate::space::{Space, Spaces};
 use crate::sync;
 
@@ -31,6 +32,7 @@ pub struct Redis {
     host: Host,
     link: Link,
     namespace: Namespace,
+    index_prefix: String,
     database: i64,
     /// Keys of several slots are written one by one: records only.
     is_bare: bool,
@@ -74,6 +76,7 @@ pub fn open(config: &str, host: Host) -> Result<Redis> {
         receipts: Receipts::new(namespace.clone())?,
         namespace,
         database: config.db,
+        index_prefix: config.index_prefix.0.clone(),
         gate: Gate::default(),
         counting: Gate::default(),
         preparing: Mutex::new(()),
@@ -285,6 +288,15 @@ impl Backend for Redis {
                     sync::verify(&committer, space)?.add_to(&mut all);
                 }
                 Ok(all.into_report(false))
+            }
+            Task::Move { to, dry_run } => {
+                let relocating = Relocating {
+                    committer: self.committer(cx),
+                    spaces: &self.spaces,
+                    index_prefix: &self.index_prefix,
+                    base: self.namespace.base(),
+                };
+                relocating.run(to, *dry_run)
             }
             other => Err(Error::unsupported(format!("{} does not offer {other:?}", crate::MODULE))),
         }

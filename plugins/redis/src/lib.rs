@@ -23,6 +23,7 @@ mod read;
 mod receipt;
 mod recent;
 mod record;
+mod relocate;
 mod space;
 mod sync;
 mod transaction;
