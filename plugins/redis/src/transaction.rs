@@ -268,7 +268,7 @@ impl<'b> Batch<'b> {
             let change = Record { space, key: &at.1, before: stored_row(&entry.stored), after: entry.row() };
             let (grown, greatest) = counts.entry(at.0).or_default();
             *grown += i64::from(change.after.is_some()) - i64::from(change.before.is_some());
-            if let (Some(_), Key::Int(id)) = (change.after, &at.1) {
+            if let (None, Some(_), Key::Int(id)) = (change.before, change.after, &at.1) {
                 *greatest = (*greatest).max(Some(*id));
             }
             change.plan(&mut plan)?;
