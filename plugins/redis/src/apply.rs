@@ -3,15 +3,19 @@
 use std::time::{Duration, Instant};
 
 use hivemind_abi::model::engine;
-use hivemind_abi::model::{Applied, Catalog, Code, Context, Error, Mutation, Result};
+use hivemind_abi::model::{Applied, Catalog, Code, Context, Error, Key, Mutation, Outcome, Query, Result, eval};
 
 use crate::commit::{Committed, Committer};
+use crate::find;
 use crate::gate::Gate;
 use crate::keys::shown;
 use crate::link::Link;
+use crate::plan::{Check, Plan, Write};
+use crate::read;
 use crate::receipt::Receipts;
 use crate::recent::Recent;
-use crate::space::Spaces;
+use crate::record::{Raw, Stored};
+use crate::space::{Space, Spaces};
 use crate::transaction::Batch;
 
 /// Defeats after which a batch is carried out alone among those of this handle.
@@ -76,6 +80,51 @@ impl Applying<'_> {
         }
     }
 
+    /// Removes what a query finds where only one record can be written at a time: each if it is still found then.
+    ///
+    /// # Errors
+    /// `outcome unknown` if some are removed already.
+    pub(crate) fn delete_one_by_one(&self, query: &Query) -> Result<Applied> {
+        let space = self.spaces.get(query.collection)?;
+        eval::check_query(&space.collection, query)?;
+        let token = self.recent.now();
+        let found = find::matching(self.cx, self.link, space, query, std::iter::empty(), |_| None)?;
+        let mut deleted = 0;
+        for (key, raw) in found {
+            match self.delete_if_found(space, query, &key, raw) {
+                Ok(is_deleted) => deleted += u64::from(is_deleted),
+                Err(error) if deleted == 0 => return Err(error),
+                Err(error) => {
+                    let message = format!("{deleted} records are removed, others are not: {}", error.message());
+                    return Err(Error::outcome_unknown(message).collection(&space.collection.name));
+                }
+            }
+        }
+        Ok(Applied { outcomes: vec![Outcome::Deleted(deleted)], token })
+    }
+
+    fn delete_if_found(&self, space: &Space, query: &Query, key: &Key, mut raw: Option<Raw>) -> Result<bool> {
+        let committer = Committer { cx: self.cx, link: self.link, receipts: self.receipts };
+        loop {
+            self.cx.check()?;
+            let Some(Raw::Text(text)) = &raw else { return Ok(false) };
+            let mut plan = Plan::default();
+            plan.check(space.keys.record(key), Check::Is(text.clone()));
+            plan.write(space.keys.record(key), Write::Delete);
+            let told = Some(self.link.tracking().heard());
+            if committer.carry_out(plan)? == Committed::Done {
+                self.recent.wrote(self.link, self.spaces, &[(space.id, key.clone())], told);
+                return Ok(true);
+            }
+            raw = read::records(self.cx, self.link, space, std::slice::from_ref(key))?.pop();
+            let stored = raw.as_ref().map(|raw| raw.read(&space.collection, key));
+            let Some(Stored::Row(row)) = stored else { return Ok(false) };
+            if !eval::matches(&row.view(&space.collection)?, &query.all) {
+                return Ok(false);
+            }
+        }
+    }
+
     fn pause(&self, pause: Duration) {
         std::thread::sleep(self.cx.remaining_or(pause).min(pause));
     }
@@ -105,16 +154,17 @@ impl Applying<'_> {
             return Ok(if holds { Attempt::Done(Applied { outcomes, token }) } else { Attempt::Changed(Vec::new()) });
         };
         self.cx.check()?;
+        let told = Some(self.link.tracking().heard());
         match committer.carry_out(plan) {
             Ok(Committed::Done) => {
-                self.recent.wrote(batch.touched());
+                self.recent.wrote(self.link, self.spaces, batch.touched(), told);
                 Ok(Attempt::Done(Applied { outcomes, token }))
             }
             Ok(Committed::Changed(key)) => Ok(Attempt::Changed(key)),
             Err(error) => {
                 if error.code() == Code::OutcomeUnknown {
                     // It may be there now, or later.
-                    self.recent.wrote(batch.touched());
+                    self.recent.wrote(self.link, self.spaces, batch.touched(), None);
                 }
                 Err(error)
             }

@@ -23,6 +23,7 @@ use crate::prepare::Preparing;
 use crate::read::{self, Found};
 use crate::receipt::Receipts;
 use crate::recent::Recent;
+use crate::relocate::Relocating;
 use crate::space::{Space, Spaces};
 use crate::sync;
 
@@ -31,6 +32,7 @@ pub struct Redis {
     host: Host,
     link: Link,
     namespace: Namespace,
+    index_prefix: String,
     database: i64,
     /// Keys of several slots are written one by one: records only.
     is_bare: bool,
@@ -74,6 +76,7 @@ pub fn open(config: &str, host: Host) -> Result<Redis> {
         receipts: Receipts::new(namespace.clone())?,
         namespace,
         database: config.db,
+        index_prefix: config.index_prefix.0.clone(),
         gate: Gate::default(),
         counting: Gate::default(),
         preparing: Mutex::new(()),
@@ -233,8 +236,7 @@ impl Backend for Redis {
         for (at, mutation) in mutations.iter().enumerate() {
             self.spaces.get(mutation.collection()).map_err(|e| e.mutation(at))?;
         }
-        let is_many = mutations.len() > 1 || matches!(mutations, [Mutation::DeleteWhere { .. }]);
-        if self.is_bare && is_many {
+        if self.is_bare && mutations.len() > 1 {
             return Err(Error::unsupported(
                 "a cluster without cluster_hash_tag carries out one change of one record at a time; move the namespace to a tag",
             ));
@@ -252,7 +254,10 @@ impl Backend for Redis {
             gate: &self.gate,
             counting: &self.counting,
         };
-        applying.run(mutations)
+        match mutations {
+            [Mutation::DeleteWhere { query }] if self.is_bare => applying.delete_one_by_one(query).map_err(|e| e.mutation(0)),
+            _ => applying.run(mutations),
+        }
     }
 
     fn changes_since(&self, cx: &Context<'_>, collection: CollectionId, token: Token) -> Result<(Token, Changes)> {
@@ -283,6 +288,15 @@ impl Backend for Redis {
                     sync::verify(&committer, space)?.add_to(&mut all);
                 }
                 Ok(all.into_report(false))
+            }
+            Task::Move { to, dry_run } => {
+                let relocating = Relocating {
+                    committer: self.committer(cx),
+                    spaces: &self.spaces,
+                    index_prefix: &self.index_prefix,
+                    base: self.namespace.base(),
+                };
+                relocating.run(to, *dry_run)
             }
             other => Err(Error::unsupported(format!("{} does not offer {other:?}", crate::MODULE))),
         }

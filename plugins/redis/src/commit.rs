@@ -2,13 +2,14 @@
 
 use std::sync::LazyLock;
 
-use hivemind_abi::model::{Context, Error, Result};
+use hivemind_abi::model::{Code, Context, Error, Result};
 use redis::Value;
 
+use crate::exec;
 use crate::keys::shown;
-use crate::link::{Link, Repeat, Script, integer};
+use crate::link::{Link, Repeat, Script, integer, text};
 use crate::plan::{Check, Plan, Write};
-use crate::receipt::{Receipts, Settled, is_open};
+use crate::receipt::{Place, Receipts, Settled};
 
 /// Entries and bytes of one script. A script holds up everybody else at the server, some microseconds for each entry; this many take about
 /// half a second, and the server would say `BUSY` after five.
@@ -48,34 +49,14 @@ impl Committer<'_> {
                  are carried out at once: split it"
             )));
         }
-        let Some(receipts) = self.receipts else {
-            let (keys, args) = plan.into_script();
-            return self.answered(&keys, self.link.script(self.cx, &COMMIT, &keys, &args, Repeat::Never)?);
-        };
+        let Some(receipts) = self.receipts else { return self.send(plan, Repeat::Never) };
         let mut place = receipts.take(self.cx, self.link)?;
         let receipt = place.next();
         plan.check(place.key.clone(), Check::Is(place.last.clone()));
         plan.write(place.key.clone(), Write::Note(receipt.clone()));
-        let (keys, args) = plan.into_script();
-        let answer = self.link.script(self.cx, &COMMIT, &keys, &args, Repeat::Never);
-        if is_open(&answer) {
-            let settled = place.settle(self.cx, self.link, &receipt);
-            return match settled {
-                Ok(Settled::Done) => {
-                    receipts.give_back(place);
-                    Ok(Committed::Done)
-                }
-                Ok(Settled::NotDone) => {
-                    let key = place.key.clone();
-                    receipts.give_back(place);
-                    Ok(Committed::Changed(key))
-                }
-                // The place is given up: what is there is not known.
-                Err(_) => answer.map(|_| Committed::Done),
-            };
-        }
-        let committed = answer.and_then(|answer| self.answered(&keys, answer));
+        let committed = self.send(plan, Repeat::Never);
         match &committed {
+            Err(error) if error.code() == Code::OutcomeUnknown => return self.settle(receipts, place, &receipt, committed),
             Ok(Committed::Done) => place.last = receipt,
             // It expired, was evicted, or the server lost its data.
             Ok(Committed::Changed(key)) if *key == place.key => place.begin(self.cx, self.link)?,
@@ -85,14 +66,40 @@ impl Committer<'_> {
         committed
     }
 
+    /// Asks for the receipt of a write whose answer never came.
+    fn settle(&self, receipts: &Receipts, mut place: Place, receipt: &[u8], unknown: Result<Committed>) -> Result<Committed> {
+        let settled = match place.settle(self.cx, self.link, receipt) {
+            Ok(settled) => settled,
+            // What is at the place is not known, so it is given up.
+            Err(_) => return unknown,
+        };
+        let key = place.key.clone();
+        receipts.give_back(place);
+        Ok(if settled == Settled::Done { Committed::Done } else { Committed::Changed(key) })
+    }
+
+    /// By a script, or without where the server allows none.
+    fn send(&self, plan: Plan, repeat: Repeat) -> Result<Committed> {
+        if !self.link.scripts_allowed() {
+            return exec::carry_out(self.cx, self.link, &plan);
+        }
+        let again = plan.clone();
+        let (keys, args) = plan.into_script();
+        match self.link.script(self.cx, &COMMIT, &keys, &args, repeat) {
+            // Refused as a whole, and known from now on.
+            Err(error) if error.code() == Code::Denied && !self.link.scripts_allowed() => {
+                exec::carry_out(self.cx, self.link, &again)
+            }
+            answer => self.answered(&keys, answer?),
+        }
+    }
+
     /// Whether everything is as a plan without writes says.
     ///
     /// # Errors
     /// The link's.
     pub(crate) fn still_holds(&self, plan: Plan) -> Result<bool> {
-        let (keys, args) = plan.into_script();
-        let answer = self.link.script(self.cx, &COMMIT, &keys, &args, Repeat::Safe)?;
-        Ok(self.answered(&keys, answer)? == Committed::Done)
+        Ok(self.send(plan, Repeat::Safe)? == Committed::Done)
     }
 
     fn answered(&self, keys: &[Vec<u8>], answer: Value) -> Result<Committed> {
@@ -101,22 +108,23 @@ impl Committer<'_> {
         let mut numbers = parts.iter().map(integer);
         let (what, entry) = (numbers.next().flatten(), numbers.next().flatten());
         let key = entry.and_then(|entry| usize::try_from(entry).ok()?.checked_sub(1)).and_then(|at| keys.get(at));
-        let shown = || key.map(|key| shown(key)).unwrap_or_default();
         match (what, key) {
             (Some(0), _) => Ok(Committed::Done),
             (Some(1), Some(key)) => Ok(Committed::Changed(key.clone())),
-            (Some(2), Some(_)) => Err(Error::corrupt(format!(
-                "{} belongs to something else, or holds no number where one must be; nothing was written. Remove it and run sync",
-                shown()
-            ))
-            .place(shown())),
-            (Some(3), Some(_)) => Err(Error::denied(format!(
-                "the server's ACL does not let us write {}; nothing was written. Allow our keys and the commands SET, DEL, SADD, SREM, \
-                 HSET and INCRBY",
-                shown()
-            ))
-            .place(shown())),
+            (Some(2), Some(key)) => Err(belongs_to_something_else(key)),
+            (Some(3), Some(_)) => {
+                Err(self.link.forbidden(parts.get(2).and_then(text).unwrap_or("set")).context("nothing was written"))
+            }
             _ => Err(unexpected()),
         }
     }
+}
+
+/// The error for a key that cannot be written as what it must be.
+pub(crate) fn belongs_to_something_else(key: &[u8]) -> Error {
+    let key = shown(key);
+    let message = format!(
+        "{key} belongs to something else, or holds no number where one must be; nothing was written. Remove it and run sync"
+    );
+    Error::corrupt(message).place(key)
 }

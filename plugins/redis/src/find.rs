@@ -76,7 +76,7 @@ pub(crate) fn walk(
         cx.check()?;
         let (page, behind) = rest.split_at(size.min(rest.len()));
         let mut bytes = 0;
-        for (key, raw) in page.iter().zip(read::exact_records(cx, link, space, page)?) {
+        for (key, raw) in page.iter().zip(read::records(cx, link, space, page)?) {
             bytes += if let Raw::Text(text) = &raw { text.len() } else { 0 };
             if !each(key, raw)? {
                 return Ok(());
@@ -420,6 +420,27 @@ pub(crate) fn matching<'m>(
     let skipped = usize::try_from(query.offset).unwrap_or(usize::MAX);
     let limit = query.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     Ok(found.into_iter().skip(skipped).take(limit).map(|(view, raw)| (view.key().to_key(), raw)).collect())
+}
+
+/// A record other than `except` that has this value in a field, by looking at all.
+pub(crate) fn holder(
+    cx: &Context<'_>,
+    link: &Link,
+    space: &Space,
+    field: usize,
+    value: ValueRef<'_>,
+    except: &Key,
+) -> Result<Option<Key>> {
+    let mut found = None;
+    walk(cx, link, space, &keys(cx, link, space)?, |key, raw| {
+        let stored = raw.read(&space.collection, key);
+        let is_clear = !matches!(stored, Stored::Unreadable { values: None, .. });
+        if key != except && is_clear && stored.has(&space.collection, field, value) {
+            found = Some(key.clone());
+        }
+        Ok(found.is_none())
+    })?;
+    Ok(found)
 }
 
 /// Whether a lookup by this field and value may use the sets of ids.

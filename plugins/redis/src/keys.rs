@@ -255,7 +255,8 @@ fn spell(value: ValueRef<'_>, out: &mut Vec<u8>) -> Option<()> {
         // 0.0 and -0.0 are the same value.
         ValueRef::Real(value) => out.extend_from_slice(format!("{:?}", if value == 0.0 { 0.0 } else { value }).as_bytes()),
         ValueRef::Text(value) => out.extend_from_slice(value.as_bytes()),
-        ValueRef::Blob(value) => out.extend_from_slice(value),
+        // In hexadecimal, so that every key is a text.
+        ValueRef::Blob(value) => value.iter().for_each(|byte| out.extend_from_slice(format!("{byte:02x}").as_bytes())),
     }
     Some(())
 }

@@ -35,6 +35,7 @@ mod stream;
 mod tls;
 mod tracking;
 mod value;
+mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,6 +56,7 @@ use self::route::Route;
 pub(crate) use self::server::Version;
 pub(crate) use self::tracking::{BOUND, Changed, Tracking};
 pub(crate) use self::value::{integer, items, pairs, text};
+pub(crate) use self::watch::{Then as AfterLook, Watched};
 use crate::config::Config;
 
 /// What the server is part of.

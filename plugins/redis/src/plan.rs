@@ -41,7 +41,7 @@ pub(crate) enum Write {
 }
 
 /// Checks and writes, in the order in which they are carried out.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Plan {
     pub(crate) checks: Vec<(Vec<u8>, Check)>,
     pub(crate) writes: Vec<(Vec<u8>, Write)>,

@@ -90,7 +90,7 @@ impl Preparing<'_> {
                 cx.check()?;
                 let mut plan = Plan::default();
                 let mut count = 0;
-                for (key, raw) in todo.iter().zip(read::exact_records(cx, link, space, &todo)?) {
+                for (key, raw) in todo.iter().zip(read::records(cx, link, space, &todo)?) {
                     count += usize::from(self.plan_rewrite(&mut plan, space, key, &raw)?);
                 }
                 // Where nothing but records may be written they are written one by one.

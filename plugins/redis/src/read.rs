@@ -1,7 +1,7 @@
 //! Reading records and sets by their keys.
 //!
-//! Absence and another type are told apart everywhere, because the second is a record that nobody may overwrite. `MGET` cannot, so
-//! what it does not find is asked for again.
+//! Absence and another type are told apart everywhere, because the second is a record that nobody may overwrite. `MGET` cannot, so records
+//! are asked for by a `GET` each, many of them in one trip.
 
 use std::sync::LazyLock;
 
@@ -9,7 +9,7 @@ use hivemind_abi::model::{Code, Context, Error, Key, Lookup, Result, Row, ValueR
 use redis::{Cmd, Pipeline, Value};
 
 use crate::keys::{parse_member, shown};
-use crate::link::{Link, Repeat, Script, Topology};
+use crate::link::{Link, Repeat, Script};
 use crate::record::{Raw, Stored, corrupt};
 use crate::space::Space;
 
@@ -71,77 +71,43 @@ pub(crate) fn trips(cx: &Context<'_>, link: &Link, commands: impl IntoIterator<I
 }
 
 /// What the answer of a `GET` says.
-pub(crate) fn raw(answer: Value) -> Result<Raw> {
+pub(crate) fn raw(link: &Link, answer: Value) -> Result<Raw> {
     match answer {
         Value::Nil => Ok(Raw::Absent),
         Value::BulkString(text) => Ok(Raw::Text(text)),
         Value::ServerError(error) if error.code() == "WRONGTYPE" => Ok(Raw::OtherType),
-        other => Err(unexpected("GET", &other)),
+        other => Err(unexpected(link, "GET", &other)),
     }
 }
 
 /// What the answer of `SMEMBERS` says.
-pub(crate) fn members(answer: Value) -> Result<Members> {
+pub(crate) fn members(link: &Link, answer: Value) -> Result<Members> {
     match answer {
         Value::Array(items) | Value::Set(items) => items
             .into_iter()
             .map(|item| match item {
                 Value::BulkString(id) => Ok(id),
-                other => Err(unexpected("SMEMBERS", &other)),
+                other => Err(unexpected(link, "SMEMBERS", &other)),
             })
             .collect::<Result<_>>()
             .map(Members::Ids),
         Value::ServerError(error) if error.code() == "WRONGTYPE" => Ok(Members::OtherType),
-        other => Err(unexpected("SMEMBERS", &other)),
+        other => Err(unexpected(link, "SMEMBERS", &other)),
     }
 }
 
 /// A refusal within a pipeline, or an answer that makes no sense.
-pub(crate) fn unexpected(command: &str, answer: &Value) -> Error {
+pub(crate) fn unexpected(link: &Link, command: &str, answer: &Value) -> Error {
     match answer {
-        Value::ServerError(error) => {
-            let detail = error.details().unwrap_or_default();
-            Error::io(format!("the server refused {command}: {} {detail}", error.code()))
-        }
+        Value::ServerError(error) => link.refused(error, command),
         _ => Error::io(format!("{command}: the server's answer is none of this command")),
     }
 }
 
 /// What stands under the keys of these records.
 pub(crate) fn records(cx: &Context<'_>, link: &Link, space: &Space, keys: &[Key]) -> Result<Vec<Raw>> {
-    if link.topology() == Topology::Cluster || keys.len() == 1 {
-        let commands = keys.iter().map(|key| get_command(&space.keys.record(key)));
-        return trips(cx, link, commands)?.into_iter().map(raw).collect();
-    }
-    let mut found = Vec::with_capacity(keys.len());
-    for keys in keys.chunks(TRIP) {
-        cx.check()?;
-        let mut command = redis::cmd("MGET");
-        for key in keys {
-            command.arg(space.keys.record(key));
-        }
-        let Value::Array(answers) = link.query(cx, &command, Repeat::Safe)? else {
-            return Err(Error::io("MGET: the server's answer is no list"));
-        };
-        for answer in answers {
-            found.push(raw(answer)?);
-        }
-    }
-    Ok(found)
-}
-
-/// The same where a record of another type must not look absent.
-pub(crate) fn exact_records(cx: &Context<'_>, link: &Link, space: &Space, keys: &[Key]) -> Result<Vec<Raw>> {
-    let mut found = records(cx, link, space, keys)?;
-    let missing: Vec<usize> = (0..found.len()).filter(|at| found[*at] == Raw::Absent).collect();
-    if missing.is_empty() || keys.len() == 1 {
-        return Ok(found);
-    }
-    let again = trips(cx, link, missing.iter().map(|at| get_command(&space.keys.record(&keys[*at]))))?;
-    for (at, answer) in missing.into_iter().zip(again) {
-        found[at] = raw(answer)?;
-    }
-    Ok(found)
+    let commands = keys.iter().map(|key| get_command(&space.keys.record(key)));
+    trips(cx, link, commands)?.into_iter().map(|answer| raw(link, answer)).collect()
 }
 
 /// The record with this key.
@@ -151,14 +117,14 @@ pub(crate) fn get(cx: &Context<'_>, link: &Link, space: &Space, key: &Key) -> Re
         Err(error) if error.code() == Code::Corrupt => {
             return Err(corrupt(&space.collection, key, "it is no string in Redis"));
         }
-        answer => raw(answer?)?,
+        answer => raw(link, answer?)?,
     };
     answer.read(&space.collection, key).into_row(&space.collection, key)
 }
 
 /// The records with these keys.
 pub(crate) fn get_many(cx: &Context<'_>, link: &Link, space: &Space, keys: &[Key]) -> Result<Vec<Lookup>> {
-    let found = exact_records(cx, link, space, keys)?;
+    let found = records(cx, link, space, keys)?;
     let read = |(key, raw): (&Key, Raw)| raw.read(&space.collection, key).into_row(&space.collection, key);
     Ok(keys.iter().zip(found).map(read).collect())
 }
@@ -183,13 +149,13 @@ pub(crate) fn by_set(cx: &Context<'_>, link: &Link, space: &Space, field: usize,
     let candidates = match candidates {
         Some(candidates) => candidates,
         None => {
-            let ids = match trips(cx, link, [members_command(&set)])?.into_iter().map(members).next() {
+            let ids = match trips(cx, link, [members_command(&set)])?.into_iter().map(|answer| members(link, answer)).next() {
                 Some(Ok(Members::Ids(ids))) => ids,
                 Some(Err(error)) => return Err(error),
                 Some(Ok(Members::OtherType)) | None => return Ok(Found::Unreliable),
             };
             let keys: Vec<Key> = ids.iter().filter_map(|id| parse_member(&space.collection, id)).collect();
-            let mut candidates: Vec<_> = keys.iter().cloned().map(Some).zip(exact_records(cx, link, space, &keys)?).collect();
+            let mut candidates: Vec<_> = keys.iter().cloned().map(Some).zip(records(cx, link, space, &keys)?).collect();
             candidates.extend((keys.len()..ids.len()).map(|_| (None, Raw::Absent)));
             candidates
         }
@@ -218,7 +184,7 @@ fn followed(cx: &Context<'_>, link: &Link, space: &Space, set: &[u8]) -> Result<
     let items = match link.script(cx, &LOOKUP, &[set.to_vec()], &args, Repeat::Safe) {
         Ok(Value::Array(items)) => items,
         Ok(Value::Int(_)) => return Ok(None),
-        Ok(other) => return Err(unexpected("EVALSHA", &other)),
+        Ok(other) => return Err(unexpected(link, "EVALSHA", &other)),
         Err(error) if error.code() == Code::Corrupt => return Ok(None),
         Err(error) if error.code() == Code::Denied && !link.scripts_allowed() => return Ok(None),
         Err(error) => return Err(error),
@@ -226,7 +192,7 @@ fn followed(cx: &Context<'_>, link: &Link, space: &Space, set: &[u8]) -> Result<
     let mut found = Vec::with_capacity(items.len() / 2);
     let mut items = items.into_iter();
     while let (Some(Value::BulkString(id)), Some(record)) = (items.next(), items.next()) {
-        let raw = if matches!(record, Value::Int(_)) { Raw::OtherType } else { raw(record)? };
+        let raw = if matches!(record, Value::Int(_)) { Raw::OtherType } else { raw(link, record)? };
         found.push((parse_member(&space.collection, &id), raw));
     }
     Ok(Some(found))
@@ -242,8 +208,8 @@ pub(crate) struct Asked {
 pub(crate) fn ask(cx: &Context<'_>, link: &Link, strings: &[Vec<u8>], sets: &[Vec<u8>]) -> Result<Asked> {
     let commands = strings.iter().map(|key| get_command(key)).chain(sets.iter().map(|key| members_command(key)));
     let mut answers = trips(cx, link, commands)?.into_iter();
-    let strings = answers.by_ref().take(strings.len()).map(raw).collect::<Result<_>>()?;
-    let sets = answers.map(members).collect::<Result<_>>()?;
+    let strings = answers.by_ref().take(strings.len()).map(|answer| raw(link, answer)).collect::<Result<_>>()?;
+    let sets = answers.map(|answer| members(link, answer)).collect::<Result<_>>()?;
     Ok(Asked { strings, sets })
 }
 

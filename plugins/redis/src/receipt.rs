@@ -12,13 +12,16 @@ use hivemind_abi::model::{Code, Context, Error, Result};
 use redis::{Value, cmd};
 
 use crate::keys::Namespace;
-use crate::link::{Link, Repeat, Script, integer};
+use crate::link::{AfterLook, Link, Repeat, Script, Watched, integer};
 use crate::recent::random;
 
 static SETTLE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/settle.lua")));
 
 /// How long a receipt is kept, in seconds: far longer than anybody could still ask for it.
 pub(crate) const KEPT: u32 = 86_400;
+
+/// How often a place is looked at that changes meanwhile.
+const TRIES: usize = 8;
 
 /// The places of a handle. Each is one writer's at a time.
 pub(crate) struct Receipts {
@@ -108,6 +111,9 @@ impl Place {
     /// `outcome unknown` if the receipts are gone; the link's.
     pub(crate) fn settle(&mut self, cx: &Context<'_>, link: &Link, receipt: &[u8]) -> Result<Settled> {
         let void = self.next();
+        if !link.scripts_allowed() {
+            return self.settle_watched(cx, link, receipt, void);
+        }
         let args = [receipt.to_vec(), self.last.clone(), void.clone()];
         let answer = link.script(cx, &SETTLE, std::slice::from_ref(&self.key), &args, Repeat::Idempotent)?;
         match integer(&answer) {
@@ -119,12 +125,42 @@ impl Place {
                 self.last = void;
                 Ok(Settled::NotDone)
             }
-            _ => Err(Error::outcome_unknown("the receipt of the write is gone, so nobody can tell whether it was carried out")),
+            _ => Err(gone()),
         }
+    }
+
+    /// The same without a script.
+    fn settle_watched(&mut self, cx: &Context<'_>, link: &Link, receipt: &[u8], void: Vec<u8>) -> Result<Settled> {
+        let question = [cmd("GET").arg(&self.key).to_owned()];
+        let last = self.last.clone();
+        for _ in 0..TRIES {
+            let watched = link.watched(cx, std::slice::from_ref(&self.key), &question, |answers| match answers.first() {
+                Some(Value::BulkString(found)) if found == receipt => Ok(AfterLook::Leave(Settled::Done)),
+                Some(Value::BulkString(found)) if *found == void => Ok(AfterLook::Leave(Settled::NotDone)),
+                Some(Value::BulkString(found)) if *found == last => {
+                    let mut pipeline = redis::pipe();
+                    pipeline.atomic().cmd("SET").arg(&self.key).arg(&void).arg("EX").arg(KEPT);
+                    Ok(AfterLook::CarryOut(pipeline))
+                }
+                _ => Err(gone()),
+            })?;
+            match watched {
+                Watched::Left(Settled::Done) => {
+                    self.last = receipt.to_vec();
+                    return Ok(Settled::Done);
+                }
+                Watched::Left(Settled::NotDone) | Watched::Done => {
+                    self.last = void;
+                    return Ok(Settled::NotDone);
+                }
+                // The write has just arrived.
+                Watched::Changed => {}
+            }
+        }
+        Err(gone())
     }
 }
 
-/// Whether an answer that is none leaves the outcome open.
-pub(crate) fn is_open(answer: &Result<Value>) -> bool {
-    answer.as_ref().is_err_and(|error| error.code() == Code::OutcomeUnknown)
+fn gone() -> Error {
+    Error::outcome_unknown("the receipt of the write is gone, so nobody can tell whether it was carried out")
 }

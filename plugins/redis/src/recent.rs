@@ -1,8 +1,12 @@
 //! What changed lately: our own writes at once, everybody's as the server tells of them.
 //!
-//! Our own writes are told by the server too, a little later. That is harmless: a record is looked at once more. While the server tells
-//! nothing that can be relied on, everything may have changed.
+//! Our own writes are told by the server too, a little later. That echo is passed over, so that a record is not looked at twice for one write,
+//! and no more than that: the first news of a record after the answer to our write, if none of it came before that answer. What it tells
+//! happened no later than our write was answered, because news come in order and ours must come; so whoever read the record since has
+//! seen it, and whoever read it before is told of our write. While the server tells nothing that can be relied on, everything may have
+//! changed.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -25,6 +29,8 @@ pub(crate) struct Recent {
 struct State {
     history: History,
     heard: u64,
+    /// The records of which an echo of our own write is to come.
+    echoes: HashSet<(CollectionId, Key)>,
 }
 
 impl Recent {
@@ -32,7 +38,7 @@ impl Recent {
     /// `io` if the system has no random numbers.
     pub(crate) fn new() -> Result<Self> {
         let epoch = random()?;
-        let state = State { history: History::new(epoch), heard: 0 };
+        let state = State { history: History::new(epoch), heard: 0, echoes: HashSet::new() };
         Ok(Self { epoch, state: Mutex::new(state), heard: AtomicU64::new(0), sequence: AtomicU64::new(0) })
     }
 
@@ -50,9 +56,18 @@ impl Recent {
         self.state().history.token()
     }
 
-    /// Takes note of our own write.
-    pub(crate) fn wrote(&self, keys: &[(CollectionId, Key)]) {
+    /// Takes note of our own write. `before` is what the server had told when it was sent; `None` if its answer never came.
+    pub(crate) fn wrote(&self, link: &Link, spaces: &Spaces, keys: &[(CollectionId, Key)], before: Option<u64>) {
         let mut state = self.state();
+        let told: Option<HashSet<_>> = match before.map(|before| link.tracking().told_since(before)) {
+            Some(Changed::Nothing) => Some(HashSet::new()),
+            Some(Changed::Keys(keys)) => Some(keys.iter().filter_map(|key| record_of(spaces, key)).collect()),
+            Some(Changed::Everything) | None => None,
+        };
+        if let Some(told) = told {
+            let to_come: Vec<_> = keys.iter().filter(|record| !told.contains(*record)).cloned().collect();
+            state.echoes.extend(to_come);
+        }
         state.history.record(keys.iter().cloned());
         self.publish(&state);
     }
@@ -71,12 +86,16 @@ impl Recent {
         match changed {
             Changed::Nothing => {}
             Changed::Keys(keys) => {
-                let records: Vec<_> = keys.iter().filter_map(|key| record_of(spaces, key)).collect();
+                let records = keys.iter().filter_map(|key| record_of(spaces, key));
+                let records: Vec<_> = records.filter(|record| !state.echoes.remove(record)).collect();
                 if !records.is_empty() {
                     state.history.record(records);
                 }
             }
-            Changed::Everything => state.history.record_unknown(),
+            Changed::Everything => {
+                state.echoes.clear();
+                state.history.record_unknown();
+            }
         }
         state.heard = heard;
         self.publish(&state);

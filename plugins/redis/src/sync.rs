@@ -163,7 +163,7 @@ impl Walk<'_> {
         let (cx, link) = (self.committer.cx, self.committer.link);
         for attempt in 1.. {
             cx.check()?;
-            let raws = read::exact_records(cx, link, self.space, keys)?;
+            let raws = read::records(cx, link, self.space, keys)?;
             let records: Vec<(&Key, Raw, Stored)> =
                 keys.iter().zip(raws).map(|(key, raw)| (key, raw.clone(), raw.read(self.collection(), key))).collect();
             let (plan, findings) = self.compare(&records)?;
@@ -317,7 +317,7 @@ impl Walk<'_> {
         }
         for portion in keys.chunks(PORTION) {
             let only: Vec<Key> = portion.iter().map(|(key, _)| key.clone()).collect();
-            for ((key, id), raw) in portion.iter().zip(read::exact_records(cx, link, self.space, &only)?) {
+            for ((key, id), raw) in portion.iter().zip(read::records(cx, link, self.space, &only)?) {
                 let belongs = match raw.read(self.collection(), key) {
                     Stored::Row(row) => self.space.keys.sets_of(&row.view(self.collection())?).iter().any(|own| own == set),
                     // What it would say is not known, and its values are taken.
@@ -345,7 +345,7 @@ impl Walk<'_> {
         for document in documents {
             let key = document.strip_prefix(prefix.as_bytes()).and_then(|id| parse_member(self.collection(), id));
             let raw = match &key {
-                Some(key) => read::exact_records(cx, link, self.space, std::slice::from_ref(key))?.pop().unwrap_or(Raw::Absent),
+                Some(key) => read::records(cx, link, self.space, std::slice::from_ref(key))?.pop().unwrap_or(Raw::Absent),
                 None => Raw::Absent,
             };
             if raw != Raw::Absent {

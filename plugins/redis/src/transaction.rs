@@ -221,6 +221,10 @@ impl<'b> Batch<'b> {
             let raw = self.string(key.clone())?;
             greatest = greatest.max(read::counter(key, raw)?);
         }
+        if space.keys.id_seq.is_none() {
+            // There are no counters.
+            return Ok(greatest.max(self.find_greatest(space)?));
+        }
         match space.greatest() {
             Some(known) => Ok(greatest.max(known)),
             None => self.look_for_greatest(space, greatest),
@@ -421,7 +425,8 @@ impl Transaction for Batch<'_> {
     fn greatest_key(&mut self, id: CollectionId) -> Result<i64> {
         let space = self.spaces.get(id)?;
         let mut greatest = self.greatest(space)?;
-        let suspect = self.suspect.and_then(|key| space.keys.parse_record(&space.collection, key));
+        let suspect =
+            self.suspect.filter(|_| space.keys.id_seq.is_some()).and_then(|key| space.keys.parse_record(&space.collection, key));
         if let Some(Key::Int(suspect)) = suspect
             && suspect > greatest
             && !self.assigned.contains_key(&id)
@@ -438,7 +443,10 @@ impl Transaction for Batch<'_> {
 
     fn holder(&mut self, id: CollectionId, field: usize, value: ValueRef<'_>, except: &Key) -> Result<Option<Key>> {
         let space = self.spaces.get(id)?;
-        let Some(set) = space.keys.set(field, value) else { return Ok(None) };
+        let Some(set) = space.keys.set(field, value) else {
+            // Nothing keeps it so: somebody else can take it in the same moment.
+            return find::holder(self.cx, self.link, space, field, value, except);
+        };
         if !self.sets.contains_key(&set) {
             self.ask(Vec::new(), vec![set.clone()])?;
         }

@@ -113,8 +113,9 @@ impl Connection {
     }
 }
 
-pub(crate) fn would_wait(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+/// A slice is over. The system's own `TimedOut` is another thing: a peer that the system has given up.
+fn would_wait(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::WouldBlock
 }
 
 /// The answers to what was sent, in order.

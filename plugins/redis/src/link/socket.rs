@@ -190,7 +190,7 @@ fn wait_connected(raw: &Raw, limit: &mut Limit<'_>) -> Result<(), NoSocket> {
 
 impl Read for Socket {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        (&self.raw).read(into)
+        (&self.raw).read(into).map_err(over)
     }
 }
 
@@ -203,10 +203,15 @@ impl Write for Socket {
 
     #[cfg(not(target_os = "linux"))]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        (&self.raw).write(bytes)
+        (&self.raw).write(bytes).map_err(over)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// What the end of a slice is called, also where the system calls it otherwise.
+fn over(error: io::Error) -> io::Error {
+    if cfg!(windows) && error.kind() == ErrorKind::TimedOut { ErrorKind::WouldBlock.into() } else { error }
 }

@@ -116,19 +116,33 @@ impl Tracking {
         Some(self.shared.generation.load(Ordering::Acquire))
     }
 
+    /// What was told so far, be it enough to rely on or not.
+    pub(crate) fn heard(&self) -> u64 {
+        self.shared.generation.load(Ordering::Acquire)
+    }
+
+    /// What was told since `generation`, be it all that happened or not.
+    pub(crate) fn told_since(&self, generation: u64) -> Changed {
+        self.told(generation).1
+    }
+
+    fn told(&self, generation: u64) -> (u64, Changed) {
+        let log = self.shared.log();
+        let now = self.heard();
+        if now == generation {
+            return (now, Changed::Nothing);
+        }
+        if generation < log.floor || generation > now {
+            return (now, Changed::Everything);
+        }
+        let first = log.changes.partition_point(|(at, _)| *at <= generation);
+        (now, Changed::Keys(log.changes.range(first..).take_while(|(at, _)| *at <= now).map(|(_, key)| key.clone()).collect()))
+    }
+
     /// Where history stands now and what changed since `generation`; `None` as in [`Tracking::now`].
     pub(crate) fn since(&self, generation: u64) -> Option<(u64, Changed)> {
         let now = self.now()?;
-        if now == generation {
-            return Some((now, Changed::Nothing));
-        }
-        let log = self.shared.log();
-        if generation < log.floor || generation > now {
-            return Some((now, Changed::Everything));
-        }
-        let first = log.changes.partition_point(|(at, _)| *at <= generation);
-        let changed = log.changes.range(first..).take_while(|(at, _)| *at <= now).map(|(_, key)| key.clone()).collect();
-        Some((now, Changed::Keys(changed)))
+        if now == generation { Some((now, Changed::Nothing)) } else { Some(self.told(generation)) }
     }
 
     /// Begins to listen for keys with these prefixes, none of which may begin another. `false`, said once in the log, if the server does

@@ -1,7 +1,7 @@
 -- One batch: compares what it was computed from, then writes. What entry i does to KEYS[i] is ARGV[2i], and with what is ARGV[2i+1].
 -- The first ARGV[1] entries are checks. Neither Redis nor Lua takes anything back, so whatever could fail is looked at before the first
 -- write; when memory is full or the server may not be written, it refuses the first write only, and all of the script with it.
--- Answers {0} when done, {1, i} when entry i is not as it was, {2, i} when KEYS[i] is of another type, {3, i} when the ACL forbids it.
+-- Answers {0} when done, {1, i} when entry i is not as it was, {2, i} when KEYS[i] is of another type, {3, i, command} when the ACL forbids it.
 local keys, args, call, pcall = KEYS, ARGV, redis.call, redis.pcall
 local checks, all = tonumber(args[1]), #keys
 
@@ -16,21 +16,33 @@ end
 
 for i = 1, checks do
     local op, arg, key = args[2 * i], args[2 * i + 1], keys[i]
-    local same
+    local found, same
     if op == '=' then
-        same = pcall('GET', key) == arg
+        found = pcall('GET', key)
+        same = found == arg
     elseif op == '0' then
         same = call('EXISTS', key) == 0
     elseif op == 'n' then
-        same = pcall('SCARD', key) == tonumber(arg)
+        found = pcall('SCARD', key)
+        same = found == tonumber(arg)
     elseif op == 'm' then
-        same = pcall('SISMEMBER', key, arg) == 1
+        found = pcall('SISMEMBER', key, arg)
+        same = found == 1
     elseif op == '<' then
-        local counter = pcall('GET', key)
-        if type(counter) == 'table' or (counter and not counter:find('^-?%d+$')) then return {2, i} end
-        same = below(counter, arg)
+        found = pcall('GET', key)
+        if found and type(found) ~= 'table' then
+            if not found:find('^-?%d+$') then return {2, i} end
+            same = below(found, arg)
+        else
+            same = not found
+        end
     end
-    if not same then return {1, i} end
+    if not same then
+        -- Another type is no reason to try again, and neither is a command that is forbidden.
+        if type(found) == 'table' and not found.err:find('WRONGTYPE') then return found end
+        if type(found) == 'table' and op == '<' then return {2, i} end
+        return {1, i}
+    end
 end
 
 local allowed = redis.acl_check_cmd
@@ -62,7 +74,7 @@ for i = checks + 1, all do
         elseif op == 'H' then permitted = allowed(command, key, 'name', '')
         else permitted = allowed(command, key, '1')
         end
-        if not permitted then return {3, i} end
+        if not permitted then return {3, i, command:lower()} end
     end
 end
 

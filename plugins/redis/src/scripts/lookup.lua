@@ -5,8 +5,9 @@ if #ids > tonumber(ARGV[2]) then return #ids end
 local found = {}
 for i = 1, #ids do
     local record = redis.pcall('GET', ARGV[1] .. ids[i])
-    found[2 * i - 1] = ids[i]
     -- A record of another type is told by a number.
-    found[2 * i] = type(record) ~= 'table' and record or 0
+    if type(record) == 'table' then record = 0 end
+    found[2 * i - 1] = ids[i]
+    found[2 * i] = record
 end
 return found
