@@ -125,12 +125,11 @@ fn a_server_that_says_that_it_is_too_old_is_not_supported() {
     assert!(server.dump("").0.is_empty(), "nothing was written there");
 }
 
-/// One that is told to be older still knows no `HELLO` at all.
 #[test]
-fn a_server_without_hello_is_too_old_as_well() {
+fn a_server_whose_hello_is_disabled_is_told_so() {
     let server = Server::start(&["rename-command HELLO \"\""]);
     let error = refused(&at(server.port()));
-    assert_helpful(&error, &[Code::Unsupported], &["too old", "HELLO"]);
+    assert_helpful(&error, &[Code::Unsupported], &["HELLO", "disabled"]);
 }
 
 #[test]
