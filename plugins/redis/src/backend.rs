@@ -18,9 +18,10 @@ use crate::gate::Gate;
 use crate::index;
 use crate::keys::{Keys, Namespace};
 use crate::link::{BOUND, Link, Topology};
+use crate::lookup::{self, Found};
 use crate::maintain::{self, Describing};
 use crate::prepare::Preparing;
-use crate::read::{self, Found};
+use crate::read;
 use crate::receipt::Receipts;
 use crate::recent::Recent;
 use crate::relocate::Relocating;
@@ -181,7 +182,7 @@ impl Backend for Redis {
         let space = self.spaces.get(collection)?;
         space.collection.at(field)?;
         let found = if find::is_exact(space, field, value) {
-            read::by_set(cx, &self.link, space, field, value)?
+            lookup::by_set(cx, &self.link, space, field, value)?
         } else {
             Found::Unreliable
         };

@@ -16,6 +16,7 @@ mod index;
 mod keys;
 #[allow(dead_code, unused_imports, reason = "the backend on top of it is being written")]
 mod link;
+mod lookup;
 mod maintain;
 mod plan;
 mod prepare;

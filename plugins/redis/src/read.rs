@@ -3,23 +3,16 @@
 //! Absence and another type are told apart everywhere, because the second is a record that nobody may overwrite. `MGET` cannot, so records
 //! are asked for by a `GET` each, many of them in one trip.
 
-use std::sync::LazyLock;
-
-use hivemind_abi::model::{Code, Context, Error, Key, Lookup, Result, Row, ValueRef};
+use hivemind_abi::model::{Code, Context, Error, Key, Lookup, Result, Row};
 use redis::{Cmd, Pipeline, Value};
 
-use crate::keys::{parse_member, shown};
-use crate::link::{Link, Repeat, Script};
-use crate::record::{Raw, Stored, corrupt};
+use crate::keys::shown;
+use crate::link::{Link, Repeat};
+use crate::record::{Raw, corrupt};
 use crate::space::Space;
 
 /// Commands in one round trip: enough to make the trip cheap, few enough that no answer gets large.
 const TRIP: usize = 1000;
-
-/// Ids that one lookup by value follows on the server. A set that has more is that of a value that many records may have.
-const FOLLOWED: usize = 64;
-
-static LOOKUP: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/lookup.lua")));
 
 /// What a set of ids holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +29,7 @@ pub(crate) fn get_command(key: &[u8]) -> Cmd {
     command
 }
 
-fn members_command(key: &[u8]) -> Cmd {
+pub(crate) fn members_command(key: &[u8]) -> Cmd {
     let mut command = redis::cmd("SMEMBERS");
     command.arg(key);
     command
@@ -127,75 +120,6 @@ pub(crate) fn get_many(cx: &Context<'_>, link: &Link, space: &Space, keys: &[Key
     let found = records(cx, link, space, keys)?;
     let read = |(key, raw): (&Key, Raw)| raw.read(&space.collection, key).into_row(&space.collection, key);
     Ok(keys.iter().zip(found).map(read).collect())
-}
-
-/// What a lookup in a set of ids came to.
-pub(crate) enum Found {
-    /// The lowest record that has the value.
-    Record(Key, Stored),
-    /// No record has it.
-    None,
-    /// The set says something that the records do not: it cannot be relied on.
-    Unreliable,
-}
-
-/// The record with this value in an indexed field, by the set of ids.
-pub(crate) fn by_set(cx: &Context<'_>, link: &Link, space: &Space, field: usize, value: ValueRef<'_>) -> Result<Found> {
-    let Some(set) = space.keys.set(field, value) else { return Ok(Found::None) };
-    let candidates = match link.scripts_allowed() {
-        true => followed(cx, link, space, &set)?,
-        false => None,
-    };
-    let candidates = match candidates {
-        Some(candidates) => candidates,
-        None => {
-            let ids = match trips(cx, link, [members_command(&set)])?.into_iter().map(|answer| members(link, answer)).next() {
-                Some(Ok(Members::Ids(ids))) => ids,
-                Some(Err(error)) => return Err(error),
-                Some(Ok(Members::OtherType)) | None => return Ok(Found::Unreliable),
-            };
-            let keys: Vec<Key> = ids.iter().filter_map(|id| parse_member(&space.collection, id)).collect();
-            let mut candidates: Vec<_> = keys.iter().cloned().map(Some).zip(records(cx, link, space, &keys)?).collect();
-            candidates.extend((keys.len()..ids.len()).map(|_| (None, Raw::Absent)));
-            candidates
-        }
-    };
-    let foreign = !candidates.is_empty();
-    let mut holders: Vec<(Key, Stored)> = candidates
-        .into_iter()
-        .filter_map(|(key, raw)| {
-            let key = key?;
-            let stored = raw.read(&space.collection, &key);
-            stored.has(&space.collection, field, value).then_some((key, stored))
-        })
-        .collect();
-    holders.sort_by(|(a, _), (b, _)| a.cmp(b));
-    Ok(match holders.into_iter().next() {
-        Some((key, stored)) => Found::Record(key, stored),
-        None if foreign => Found::Unreliable,
-        None => Found::None,
-    })
-}
-
-/// The ids in a set and what stands under each, in one trip; `None` if they are too many, or the set is none.
-#[expect(clippy::type_complexity, reason = "a list of pairs, or none")]
-fn followed(cx: &Context<'_>, link: &Link, space: &Space, set: &[u8]) -> Result<Option<Vec<(Option<Key>, Raw)>>> {
-    let args = [space.keys.record_prefix().to_vec(), FOLLOWED.to_string().into_bytes()];
-    let items = match link.script(cx, &LOOKUP, &[set.to_vec()], &args, Repeat::Safe) {
-        Ok(Value::Array(items)) => items,
-        Ok(Value::Int(_)) => return Ok(None),
-        Ok(other) => return Err(unexpected(link, "EVALSHA", &other)),
-        Err(error) if error.code() == Code::Corrupt => return Ok(None),
-        Err(error) if error.code() == Code::Denied && !link.scripts_allowed() => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let mut found = Vec::with_capacity(items.len() / 2);
-    let mut items = items.into_iter();
-    while let (Some(Value::BulkString(id)), Some(record)) = (items.next(), items.next()) {
-        let raw = if matches!(record, Value::Int(_)) { Raw::OtherType } else { raw(link, record)? };
-        found.push((parse_member(&space.collection, &id), raw));
-    }
-    Ok(Some(found))
 }
 
 /// Asks for the members of sets and the values of strings, all in one go.

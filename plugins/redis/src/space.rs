@@ -21,11 +21,33 @@ pub(crate) struct Space {
     /// The greatest id that was found beyond what the counters say, once somebody looked.
     greatest: AtomicI64,
     looked: AtomicBool,
+    /// A set and the records that it names can be had by one `SORT_RO`, as far as is known.
+    may_sort: AtomicBool,
 }
 
 impl Space {
     pub(crate) fn new(id: CollectionId, collection: Arc<Collection>, keys: Keys) -> Self {
-        Self { id, collection, keys, known: Mutex::new(None), greatest: AtomicI64::new(0), looked: AtomicBool::new(false) }
+        // In a pattern these mean something else.
+        let may_sort = !keys.record_prefix().contains(&b'*') && !keys.record_prefix().windows(2).any(|two| two == b"->");
+        Self {
+            id,
+            collection,
+            keys,
+            known: Mutex::new(None),
+            greatest: AtomicI64::new(0),
+            looked: AtomicBool::new(false),
+            may_sort: AtomicBool::new(may_sort),
+        }
+    }
+
+    /// Whether `SORT_RO` may be tried.
+    pub(crate) fn may_sort(&self) -> bool {
+        self.may_sort.load(Ordering::Relaxed)
+    }
+
+    /// It was refused.
+    pub(crate) fn never_sort(&self) {
+        self.may_sort.store(false, Ordering::Relaxed);
     }
 
     /// Forgets what is known of the records as a whole.
