@@ -150,6 +150,9 @@ pub(crate) fn refused(error: &ServerError, name: &str, user: &str, address: &Add
             Then::Wait,
         ),
         "TRYAGAIN" => (retryable(Code::Unavailable, "its keys are being moved to another node"), Then::Wait),
+        // Where a redirection could not be followed, because more than one call hangs on it.
+        "MOVED" => (retryable(Code::Unavailable, "the slot has another master now"), Then::Look),
+        "ASK" => (retryable(Code::Unavailable, "the slot is on its way to another master"), Then::Wait),
         "CLUSTERDOWN" => (retryable(Code::Unavailable, "the cluster has no master for some slots; see CLUSTER INFO"), Then::Look),
         "MASTERDOWN" => (retryable(Code::Unavailable, "it is a replica that has lost its master"), Then::Look),
         "READONLY" => {

@@ -131,17 +131,19 @@ impl Opening {
     /// command the system throws its words away; so it is asked again by somebody who only listens.
     fn alert(&self, why: &Why, address: &Address, limit: &mut Limit<'_>) -> Option<Error> {
         let tls = self.tls.as_ref()?;
-        match why {
-            Why::Io(error) if error.kind() != std::io::ErrorKind::ConnectionReset => tls.explain(&error.to_string(), address),
-            Why::Io(_) | Why::Closed => {
-                let socket = Socket::connect(address, limit).ok()?;
-                let mut connection = Connection::new(Stream::Tls(Box::new(tls.encrypt(socket, address, limit).ok()?)));
-                let said = connection.listen(&mut Limit::in_one(limit.cx(), ALERT)).err()?;
-                let Why::Io(error) = said.why else { return None };
-                tls.explain(&error.to_string(), address)
-            }
-            _ => None,
+        if let Why::Io(error) = why
+            && let Some(error) = tls.explain(&error.to_string(), address)
+        {
+            return Some(error);
         }
+        if !matches!(why, Why::Io(_) | Why::Closed) {
+            return None;
+        }
+        let socket = Socket::connect(address, limit).ok()?;
+        let mut connection = Connection::new(Stream::Tls(Box::new(tls.encrypt(socket, address, limit).ok()?)));
+        let said = connection.listen(&mut Limit::in_one(limit.cx(), ALERT)).err()?;
+        let Why::Io(error) = said.why else { return None };
+        tls.explain(&error.to_string(), address)
     }
 
     /// A server that does not know `HELLO` is older than every one that does.

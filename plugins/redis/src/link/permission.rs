@@ -19,6 +19,10 @@ pub(crate) fn denied(code: &str, detail: &str, name: &str, user: &str, address: 
              an address to bind to, and set password here"
         ),
         _ => match forbidden_command(detail) {
+            // A script is called by its hash, and in full where the server has not seen it.
+            Some(command @ ("eval" | "evalsha")) => format!(
+                "the ACL of {address} forbids user {user:?} the command {command}; allow scripts with: ACL SETUSER {user} +eval +evalsha"
+            ),
             Some(command) => format!(
                 "the ACL of {address} forbids user {user:?} the command {command}; allow it with: ACL SETUSER {user} +{command}"
             ),

@@ -201,6 +201,27 @@ fn redirections_are_followed_and_nothing_is_done_twice() {
 }
 
 #[test]
+fn what_is_watched_is_looked_for_where_its_slot_is_now() {
+    let nodes = common::cluster();
+    let link = at(&nodes[0]);
+    let slot = slot::slot_of(b"{hub}");
+    let owner = usize::from(slot) / 5462;
+    let to = nodes[(owner + 1) % 3].tell("CLUSTER MYID").lines().nth(1).expect("an id").to_owned();
+    for node in [&nodes[(owner + 1) % 3], &nodes[owner], &nodes[(owner + 2) % 3]] {
+        assert_eq!(node.tell(&format!("CLUSTER SETSLOT {slot} NODE {to}")), "+OK\r\n");
+    }
+    let (key, question) = (b"{hub}a".to_vec(), cmd("GET").arg("{hub}a").to_owned());
+    let watched = link.watched(&cx(), std::slice::from_ref(&key), std::slice::from_ref(&question), |answers| {
+        assert_eq!(answers, [Value::Nil]);
+        let mut pipe = redis::pipe();
+        pipe.atomic().cmd("SET").arg("{hub}a").arg(1);
+        Ok(AfterLook::<()>::CarryOut(pipe))
+    });
+    assert!(matches!(watched, Ok(Watched::Done)));
+    assert_eq!(get(&link, "{hub}a").expect("get").as_deref(), Some("1"));
+}
+
+#[test]
 fn the_sentinels_lead_to_the_master_also_after_a_failover() {
     let (mut master, replica, sentinel) = common::sentinel();
     let block = |port: u16, name: &str| {
