@@ -30,8 +30,18 @@ pub(crate) fn add_all(backend: &dyn Backend, clients: u64, batch: u64) -> Result
     Ok(())
 }
 
-fn insert(collection: &hivemind_model::Collection, id: CollectionId, number: u64) -> hivemind_model::Result<Mutation> {
-    let key = key(number);
+/// The client with this number, under the next id.
+pub(crate) fn insert(collection: &hivemind_model::Collection, id: CollectionId, number: u64) -> hivemind_model::Result<Mutation> {
+    insert_as(collection, id, number, key(number))
+}
+
+/// The same with another access key.
+pub(crate) fn insert_as(
+    collection: &hivemind_model::Collection,
+    id: CollectionId,
+    number: u64,
+    key: String,
+) -> hivemind_model::Result<Mutation> {
     let metadata = format!(r#"{{"skill_blacklist": [], "room": "room {}", "noise_pubkey": "{key}{key}"}}"#, number % 30);
     let row = Row::builder(collection)
         .set("name", format!("satellite {number}"))?

@@ -51,6 +51,8 @@ enum Section {
     Writes,
     /// Commits to a JSON file.
     Commits,
+    /// Redis: lookups, adds, and many threads at once.
+    Redis,
     /// Finding, checking and loading each plugin.
     Loading,
     /// Memory that a client takes, for each backend.
@@ -89,6 +91,9 @@ fn run(options: &Options) -> Result<(), Failure> {
     }
     if wanted(Section::Commits) {
         sections::commits::run(fewest, rounds, &mut bars)?;
+    }
+    if wanted(Section::Redis) {
+        sections::redis::run(fewest, rounds, &mut bars)?;
     }
     if wanted(Section::Loading) {
         sections::loading::run(rounds, &mut bars)?;

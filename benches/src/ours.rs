@@ -8,7 +8,7 @@ use hivemind_host::plugins::lock::Lock;
 use hivemind_host::plugins::{Loader, SearchPath};
 use hivemind_model::Backend;
 use hivemind_store::{Clients, Options, Storage};
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 use crate::contest::Contestant;
 use crate::{Failure, clients, machine};
@@ -21,7 +21,12 @@ pub(crate) fn loader(data: &Path) -> Result<Loader, Failure> {
 
 /// Opens a backend as the host does. One handle serves all contestants: the host refuses a second one on the same store.
 pub(crate) fn load(module: &str, data: &Path) -> Result<Arc<dyn Backend>, Failure> {
-    Ok(loader(data)?.open(module, &Map::new())?.backend)
+    load_with(module, data, &Map::new())
+}
+
+/// The same with settings.
+pub(crate) fn load_with(module: &str, data: &Path, settings: &Map<String, Value>) -> Result<Arc<dyn Backend>, Failure> {
+    Ok(loader(data)?.open(module, settings)?.backend)
 }
 
 /// The memory engine linked into this program, with so many clients.

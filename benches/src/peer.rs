@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::contest::Contestant;
 use crate::{Failure, clients};
@@ -25,6 +25,16 @@ pub(crate) struct Python {
 impl Python {
     /// Starts it on the store under `data` and gives up when the store is not open after `patience`.
     pub(crate) fn start(kind: &str, data: &Path, patience: Duration) -> Result<Self, Failure> {
+        Self::start_with(kind, data, &Map::new(), patience)
+    }
+
+    /// The same with settings for the plugin.
+    pub(crate) fn start_with(
+        kind: &str,
+        data: &Path,
+        settings: &Map<String, Value>,
+        patience: Duration,
+    ) -> Result<Self, Failure> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("no root")?;
         let venv = std::env::var_os("HIVEMIND_PYTHON_PEERS").map_or_else(|| root.join("target/python-peers"), PathBuf::from);
         let python = venv.join("bin/python");
@@ -33,6 +43,7 @@ impl Python {
         let mut child = Command::new(&python)
             .arg(root.join("benches/python/peer.py"))
             .arg(kind)
+            .arg(Value::Object(settings.clone()).to_string())
             .env("XDG_DATA_HOME", data)
             .envs(["HOME", "TMPDIR", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"].map(|name| (name, &scratch)))
             .stdin(Stdio::piped())

@@ -4,6 +4,7 @@ pub(crate) mod commits;
 pub(crate) mod footprint;
 pub(crate) mod loading;
 pub(crate) mod lookups;
+pub(crate) mod redis;
 pub(crate) mod writes;
 
 use crate::Failure;

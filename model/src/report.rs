@@ -24,6 +24,14 @@ pub enum Task {
         /// The new password. It is in no message and no `Debug`.
         password: Option<String>,
     },
+    /// Copy everything that is stored to another place of the same engine and leave what is stored where it is. What a place is called
+    /// is the engine's affair: to Redis it is a tag (`cluster_hash_tag`).
+    Move {
+        /// Where to.
+        to: String,
+        /// Change nothing, and tell what would be done.
+        dry_run: bool,
+    },
 }
 
 impl fmt::Debug for Task {
@@ -34,6 +42,7 @@ impl fmt::Debug for Task {
             Self::Checkpoint => f.write_str("Checkpoint"),
             Self::Backup { to } => f.debug_struct("Backup").field("to", to).finish(),
             Self::Rekey { .. } => f.debug_struct("Rekey").finish_non_exhaustive(),
+            Self::Move { to, dry_run } => f.debug_struct("Move").field("to", to).field("dry_run", dry_run).finish(),
         }
     }
 }

@@ -14,17 +14,20 @@ Every op takes an optional "db": the name of an open store, "main" by default.
 A client is an object with the 12 fields of the Client class; numbers that JSON
 does not have arrive as {"$float": "nan" | "inf" | "-inf"}. WHO is "id": N or
 "key": "access key". "commit": false on a writing op leaves commit() out. The
-JSON plugin reads its file at open and sync only, and re-reads it in commit.
+JSON plugin reads its file at open and sync only, and re-reads it in commit;
+the Redis plugin writes at once.
 
-  open        kind: sqlite | json -> {"path", "lock", "version": stored schema}.
-              dir: sets XDG_DATA_HOME first; any other member (name, subfolder,
-              password, db_path) goes to the plugin's constructor
+  open        kind: sqlite | json | redis -> {"path", "lock", "version": stored
+              schema}. dir: sets XDG_DATA_HOME first; any other member (name,
+              subfolder, password, db_path, host, port, index_prefix, ...) goes
+              to the plugin's constructor
   close       drop the store without committing
   add         client: fields -> true. Client(**fields), then add_item
   add_client  name, key, admin, allowed_types, password, metadata -> the new
               client, as the node's add-client command does it (id = rows + 1)
   add_raw     record, written beneath the Client class -> true. sqlite: column
-              -> value, INSERT OR REPLACE; json: id: the key of the record
+              -> value, INSERT OR REPLACE; json, redis: id: the key of the
+              record (redis: without its indexes and counters)
   get_by_key  key -> client | null          get_by_id   id -> client | null
   search      field, value -> [client]      refresh     id -> client | null
   list        -> [client], with the revoked ones        len  -> rows
@@ -33,10 +36,12 @@ JSON plugin reads its file at open and sync only, and re-reads it in commit.
   checkin     as: label, fields -> client: the write half, any time later
   revoke      WHO -> true: the plugin's delete_item
   delete      key -> bool: the node's delete_client (look-up, then delete_item)
-  commit      -> bool                       sync        re-read from disk
+  commit      -> bool                       sync        re-read from disk;
+              redis: rebuild indexes and counters
   lock        hold the write lock (sqlite: BEGIN IMMEDIATE; json: the file lock)
   unlock      let go of it, writing nothing
-  raw         sqlite: sql, args -> rows as objects; json: the records in memory
+  raw         sqlite: sql, args -> rows as objects; json: the records in memory;
+              redis: words -> the answer to that command
   versions    -> {package: version}, with SQLite's under "sqlite"
 """
 import json
@@ -57,9 +62,10 @@ from importlib.metadata import version  # noqa: E402
 from hivemind_core.database import ClientDatabase  # noqa: E402
 from hivemind_plugin_manager.database import Client  # noqa: E402
 
-MODULES = {"sqlite": "hivemind-sqlite-db-plugin", "json": "hivemind-json-db-plugin"}
+MODULES = {kind: f"hivemind-{kind}-db-plugin" for kind in ("sqlite", "json", "redis")}
 PACKAGES = ("hivemind-core", "hivemind-plugin-manager", "hivemind-sqlite-database",
-            "hivemind-json-db-plugin", "json-database")
+            "hivemind-json-db-plugin", "json-database", "hivemind-redis-database",
+            "redis")
 
 
 class Store:
@@ -77,6 +83,9 @@ class Store:
 
     def describe(self):
         p = self.plugin
+        if self.kind == "redis":
+            return {"path": None, "lock": None,
+                    "version": int(p.redis.get(p._schema_version_key()) or 1)}
         if self.kind == "sqlite":
             return {"path": p._db_path, "lock": None,
                     "version": p.conn.execute("PRAGMA user_version").fetchone()[0]}
@@ -105,6 +114,9 @@ class Store:
 
     def add_raw(self, cmd):
         record = cmd["record"]
+        if self.kind == "redis":
+            return bool(self.plugin.redis.set(self.plugin._client_key(cmd["id"]),
+                                              json.dumps(record)))
         if self.kind == "json":
             self.plugin._baseline[str(cmd["id"])] = None  # no merge: as it is
             self.plugin._db[str(cmd["id"])] = record
@@ -118,12 +130,24 @@ class Store:
         return True
 
     def lock(self, take):
+        if self.kind == "redis":
+            raise LookupError("there is no lock")
         if self.kind == "json":
             (self.plugin._db.lock.acquire if take else self.plugin._db.lock.release)()
         else:
             self.plugin.conn.execute("BEGIN IMMEDIATE" if take else "ROLLBACK")
 
+    def list(self):
+        if self.kind != "redis":
+            return list(self.core)
+        # its own iteration leaves the revoked out
+        keys = sorted(self.plugin.redis.scan_iter(self.plugin._scan_pattern("client")),
+                      key=lambda key: int(key.rsplit(":", 1)[1]))
+        return self.plugin._load_clients(keys, include_revoked=True)
+
     def raw(self, cmd):
+        if self.kind == "redis":
+            return self.plugin.redis.execute_command(*cmd["words"])
         if self.kind == "json":
             return dict(self.plugin._db)
         with self.plugin.conn:
@@ -157,14 +181,14 @@ def run(stores, cmd):
         "get_by_id": lambda: core.get_client_by_id(cmd["id"]),
         "search": lambda: plugin.search_by_value(cmd["field"], cmd["value"]),
         "refresh": lambda: core.refresh(cmd["id"]),
-        "list": lambda: list(core),
+        "list": store.list,
         "len": core.total_clients,
         "set_field": lambda: store.write(cmd, store.find(cmd), cmd["fields"]),
         "checkin": lambda: store.write(cmd, store.held.pop(cmd["as"]), cmd["fields"]),
         "revoke": lambda: store.done(cmd, plugin.delete_item(store.find(cmd))),
         "delete": lambda: core.delete_client(cmd["key"]) and store.done(cmd, True),
         "commit": plugin.commit,
-        "sync": core.sync,
+        "sync": lambda: store.done({"commit": False}, plugin.sync()),
         "lock": lambda: store.lock(True),
         "unlock": lambda: store.lock(False),
         "raw": lambda: store.raw(cmd),

@@ -49,7 +49,7 @@ fn library(name: &str) -> String {
 pub fn shipped_plugins() -> PathBuf {
     once("shipped", || {
         let target = target();
-        let packages = ["memory", "json", "sqlite"].map(|p| format!("hivemind-{p}-plugin"));
+        let packages = ["memory", "json", "sqlite", "redis"].map(|p| format!("hivemind-{p}-plugin"));
         let mut arguments = vec!["build", "--quiet", "--locked"];
         packages.iter().for_each(|p| arguments.extend(["--package", p]));
         cargo(&arguments, &root(), &target);

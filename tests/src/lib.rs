@@ -7,6 +7,7 @@ pub mod build;
 pub mod faults;
 pub mod program;
 pub mod python;
+pub mod redis;
 pub mod specimen;
 pub mod subject;
 pub mod together;

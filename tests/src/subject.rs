@@ -20,7 +20,8 @@ pub struct Shipped {
 }
 
 /// One loader for all stores: each maps a library once.
-fn shared() -> &'static Loader {
+#[must_use]
+pub fn shared() -> &'static Loader {
     static LOADER: OnceLock<Loader> = OnceLock::new();
     LOADER.get_or_init(|| loader(&[&build::shipped_plugins(), &build::vendor_plugins()], &std::env::temp_dir()))
 }
@@ -82,7 +83,7 @@ impl Store {
     }
 }
 
-fn failed(error: impl std::fmt::Display) -> Error {
+pub(crate) fn failed(error: impl std::fmt::Display) -> Error {
     Error::io(error.to_string())
 }
 
@@ -120,7 +121,7 @@ impl Instance for Store {
             .stdout(Stdio::piped())
             .spawn()?;
         let (Some(from), Some(to)) = (child.stdout.take(), child.stdin.take()) else { return Err(failed("no pipes")) };
-        Ok(Some(Arc::new(Remote::new(Owned { pipe: from, child }, to)?)))
+        Ok(Some(Arc::new(Remote::new(Owned::new(from, child), to)?)))
     }
 
     fn is_encrypted(&self) -> bool {
@@ -143,9 +144,15 @@ impl Instance for Store {
 }
 
 /// A pipe that ends its process with it.
-struct Owned {
+pub(crate) struct Owned {
     pipe: std::process::ChildStdout,
     child: Child,
+}
+
+impl Owned {
+    pub(crate) const fn new(pipe: std::process::ChildStdout, child: Child) -> Self {
+        Self { pipe, child }
+    }
 }
 
 impl std::io::Read for Owned {

@@ -8,6 +8,7 @@
 pub mod beside;
 pub mod expected;
 pub mod log;
+pub mod place;
 pub mod same_rows;
 pub mod worker;
 

@@ -14,6 +14,7 @@ use hivemind_tests::faults::op::{SHARED, notes};
 use hivemind_tests::faults::site::{Backend, Files, Site};
 use hivemind_tests::faults::worker::Mutant;
 use hivemind_tests::loader;
+use hivemind_tests::redis::site::DurableServer;
 
 fn worker() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_fault-worker"))
@@ -29,9 +30,9 @@ fn options() -> Options {
     Options::new(number("HIVEMIND_KILLS").unwrap_or(300), seed)
 }
 
-fn survives(backend: Files) {
+fn survives(backend: &dyn Backend) {
     let options = options();
-    let figures = campaign(&backend, worker(), &options).unwrap_or_else(|e| panic!("{e}"));
+    let figures = campaign(backend, worker(), &options).unwrap_or_else(|e| panic!("{e}"));
     println!("{}, seed {}\n{figures}", backend.name(), options.seed);
     check(&figures, &options);
 }
@@ -47,12 +48,18 @@ fn check(figures: &Figures, options: &Options) {
 
 #[test]
 fn sqlite_survives_kills() {
-    survives(Files::Sqlite);
+    survives(&Files::Sqlite);
 }
 
 #[test]
 fn json_survives_kills() {
-    survives(Files::Json);
+    survives(&Files::Json);
+}
+
+/// Ours are killed, and every third time the server with them.
+#[test]
+fn redis_survives_kills() {
+    survives(&DurableServer);
 }
 
 #[test]

@@ -2,57 +2,33 @@
 
 use std::process::Command;
 
-use hivemind_tests::program::Operator;
-use hivemind_tests::python::{Peer, hivemind_core, venv};
+use hivemind_tests::python::{hivemind_core, venv};
+use hivemind_tests::redis::Kind;
+use hivemind_tests::redis::sync::Writers;
 use hivemind_tests::root;
+use hivemind_tests::together::place::{JSON, Place, REDIS, SQLITE};
+use hivemind_tests::together::same;
 use serde_json::{Value, json};
 
-const SQLITE: &str = "hivemind-sqlite-db-plugin";
-const JSON: &str = "hivemind-json-db-plugin";
-
-fn kind(module: &str) -> &str {
-    if module == SQLITE { "sqlite" } else { "json" }
-}
-
-/// What Python reads in a store, by a process that opens it anew.
-fn python_reads(operator: &Operator, module: &str) -> Vec<Value> {
-    let mut peer = Peer::start(operator.home());
-    peer.ask(&json!({"op": "open", "kind": kind(module)}));
-    match peer.ask(&json!({"op": "list"})) {
-        Value::Array(clients) => clients,
-        other => panic!("a list, not {other}"),
-    }
-}
-
-/// Numbers by value: one program writes -1, the other -1.0.
-fn same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
-        (Value::Object(a), Value::Object(b)) => a.len() == b.len() && a.iter().all(|(k, v)| b.get(k).is_some_and(|w| same(v, w))),
-        _ => a == b,
-    }
-}
-
 /// Both programs read the same clients; gives them.
-fn agreed(operator: &Operator, module: &str, after: &str) -> Vec<Value> {
-    let (ours, pythons) = (operator.clients(), python_reads(operator, module));
+fn agreed(place: &Place, after: &str) -> Vec<Value> {
+    let (ours, pythons) = (place.clients(), place.python_lists());
     let equal = ours.len() == pythons.len() && ours.iter().zip(&pythons).all(|(a, b)| same(a, b));
     assert!(equal, "after {after}, ours: {ours:#?}\npython's: {pythons:#?}");
     ours
 }
 
-fn taking_turns(module: &str) {
-    let operator = Operator::with_module(module);
+fn taking_turns(place: &Place) {
+    let operator = place;
     let secret = "correct horse battery staple 7";
     let ours = |arguments: &[&str]| {
         let text = operator.run(arguments).well();
-        (agreed(&operator, module, &format!("our {arguments:?}")), text)
+        (agreed(place, &format!("our {arguments:?}")), text)
     };
     let python = |arguments: &[&str]| {
         let (code, text) = hivemind_core(operator.home(), arguments);
         assert_eq!(code, 0, "{arguments:?}: {text}");
-        agreed(&operator, module, &format!("python's {arguments:?}"))
+        agreed(place, &format!("python's {arguments:?}"))
     };
 
     let clients = python(&["add-client", "--name", "küche", "--access-key", "key-1", "--password", secret, "--allow", "speak"]);
@@ -112,28 +88,43 @@ fn taking_turns(module: &str) {
     assert_eq!(python(&["add-client", "--access-key", "key-5", "--password", secret])[4]["client_id"], 5);
     let csv = operator.run(&["export-clients"]).well();
     assert!(csv.contains("key-5"), "{csv}");
+    assert_eq!(place.repairs(Writers::Both), Vec::<String>::new(), "Python's sync has something to repair");
 }
 
 #[test]
 fn python_and_ours_take_turns_on_one_sqlite_database() {
-    taking_turns(SQLITE);
+    taking_turns(&Place::new(SQLITE));
 }
 
 #[test]
 fn python_and_ours_take_turns_on_one_json_file() {
-    taking_turns(JSON);
+    taking_turns(&Place::new(JSON));
+}
+
+#[test]
+fn python_and_ours_take_turns_on_one_redis_server() {
+    taking_turns(&Place::new(REDIS));
+}
+
+#[test]
+fn python_and_ours_take_turns_on_a_redis_cluster_with_a_tag() {
+    taking_turns(&Place::on(Kind::ClusterTagged));
+}
+
+#[test]
+fn python_and_ours_take_turns_on_a_redis_server_with_tls_and_rights() {
+    taking_turns(&Place::on(Kind::TlsAcl));
 }
 
 /// A store as an old Python node left it, written by `tests/python/legacy.py`.
-fn legacy(operator: &Operator, shape: &str) {
-    let status = Command::new(venv().join("bin/python"))
-        .arg(root().join("tests/python/legacy.py"))
-        .arg(shape)
-        .arg(operator.data())
-        .status();
+fn legacy(operator: &Place, shape: &str) {
+    if let Some(deployment) = operator.deployment() {
+        return hivemind_tests::redis::legacy::write(deployment, "client", &operator.data()).expect("written");
+    }
+    let script = root().join("tests/python/legacy.py");
+    let status = Command::new(venv().join("bin/python")).arg(script).arg(shape).arg(operator.data()).status();
     assert!(status.expect("python runs").success());
 }
-
 fn by_id(clients: &[Value], id: i64) -> &Value {
     clients.iter().find(|c| c["client_id"] == id).unwrap_or_else(|| panic!("no client {id} in {clients:#?}"))
 }
@@ -152,12 +143,12 @@ fn assert_migrated(clients: &[Value]) {
 }
 
 /// Ours migrates, Python reads it back; and a second opening changes nothing.
-fn ours_migrates(module: &str, shape: &str) {
-    let operator = Operator::with_module(module);
+fn ours_migrates(module: &'static str, shape: &str) {
+    let operator = Place::new(module);
     legacy(&operator, shape);
     let ours = operator.clients();
     assert_migrated(&ours);
-    let pythons = python_reads(&operator, module);
+    let pythons = operator.python_lists();
     assert_eq!(ours.len(), pythons.len());
     for (a, b) in ours.iter().zip(&pythons) {
         assert!(same(a, b), "{shape}, ours: {a:#}\npython's: {b:#}");
@@ -177,11 +168,16 @@ fn a_schema_1_json_file_is_migrated_and_python_reads_it_back() {
 }
 
 #[test]
+fn a_schema_1_redis_namespace_is_migrated_and_python_reads_it_back() {
+    ours_migrates(REDIS, "redis");
+}
+
+#[test]
 fn a_store_that_python_migrated_reads_as_one_that_ours_migrated() {
-    for (module, shape) in [(SQLITE, "sqlite"), (SQLITE, "sqlite-oldest"), (JSON, "json")] {
-        let operator = Operator::with_module(module);
+    for (module, shape) in [(SQLITE, "sqlite"), (SQLITE, "sqlite-oldest"), (JSON, "json"), (REDIS, "redis")] {
+        let operator = Place::new(module);
         legacy(&operator, shape);
-        let pythons = python_reads(&operator, module);
+        let pythons = operator.python_lists();
         let ours = operator.clients();
         assert_migrated(&ours);
         for python in &pythons {
@@ -199,12 +195,14 @@ fn a_store_that_python_migrated_reads_as_one_that_ours_migrated() {
 
 #[test]
 fn a_newer_schema_is_refused_and_nothing_is_touched() {
-    for (module, file) in [(SQLITE, "clients.db"), (JSON, "clients.schema_version")] {
-        let operator = Operator::with_module(module);
+    for (module, file) in [(SQLITE, "clients.db"), (JSON, "clients.schema_version"), (REDIS, "")] {
+        let operator = Place::new(module);
         operator.run(&["add-client", "--access-key", "k", "--name", "n"]).well();
         if module == SQLITE {
             let db = rusqlite::Connection::open(operator.data().join(file)).expect("open");
             db.execute_batch("PRAGMA user_version = 3; PRAGMA wal_checkpoint(TRUNCATE);").expect("planted");
+        } else if let Some(deployment) = operator.deployment() {
+            deployment.ask::<()>(&["SET", "client:schema_version", "3"]);
         } else {
             std::fs::write(operator.data().join(file), "3").expect("planted");
         }
@@ -215,8 +213,11 @@ fn a_newer_schema_is_refused_and_nothing_is_touched() {
     }
 }
 
-/// Every file of the store and its bytes.
-fn snapshot(operator: &Operator) -> Vec<(String, Vec<u8>)> {
+/// Every file of the store and its bytes; of a server every key.
+fn snapshot(operator: &Place) -> Vec<(String, Vec<u8>)> {
+    if let Some(deployment) = operator.deployment() {
+        return deployment.dump("").0.into_iter().map(|(key, stored)| (key, stored.to_string().into_bytes())).collect();
+    }
     let files = std::fs::read_dir(operator.data()).expect("a folder");
     let mut files: Vec<_> = files
         .map(|f| f.expect("an entry").path())

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{Outcome, cargo, execute, root, tools};
 
-const PLUGINS: [&str; 3] = ["memory", "json", "sqlite"];
+const PLUGINS: [&str; 4] = ["memory", "json", "sqlite", "redis"];
 
 /// Builds and stages; gives the program's path. `profile` is cargo's: `dev` or `release`.
 pub(crate) fn stage(profile: &str) -> Outcome<PathBuf> {

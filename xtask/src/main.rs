@@ -90,6 +90,7 @@ fn test(arguments: &[OsString]) -> Outcome {
 fn tests() -> Outcome<Command> {
     peers::python()?;
     tools::for_faults()?;
+    tools::redis()?;
     build::stage("dev")?;
     let mut command = cargo();
     command.args(["test", "--workspace", "--locked"]);
@@ -99,6 +100,7 @@ fn tests() -> Outcome<Command> {
 fn kills(arguments: &[OsString]) -> Outcome {
     peers::python()?;
     tools::for_faults()?;
+    tools::redis()?;
     // The worker lies beside it.
     execute(cargo().args(["build", "--quiet", "--locked", "--package", "hivemind-tests", "--bins"]))?;
     execute(cargo().args(["run", "--quiet", "--locked", "--package", "hivemind-tests", "--bin", "kills", "--"]).args(arguments))
@@ -108,6 +110,7 @@ fn bench(arguments: &[OsString]) -> Outcome {
     if std::env::var_os("HIVEMIND_PYTHON_PEERS").is_none() {
         peers::python()?;
     }
+    tools::redis()?;
     build::stage("release")?;
     execute(cargo().args(["run", "--quiet", "--release", "--locked", "--package", "hivemind-benches", "--"]).args(arguments))
 }

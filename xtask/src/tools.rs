@@ -51,6 +51,29 @@ pub(crate) fn for_faults() -> Outcome {
     if missing.is_empty() { Ok(()) } else { install(&missing, &format!("{}, for the tests of faults", missing.join(", "))) }
 }
 
+/// Debian's Redis, which the tests start servers of their own from, on ports and in folders of their own. What Debian starts from the
+/// packages on installing them, on Redis's well-known port, is stopped again and does not come back with the machine.
+pub(crate) fn redis() -> Outcome {
+    if !cfg!(target_os = "linux") {
+        return Ok(());
+    }
+    let programs = [("redis-server", "redis-server"), ("redis-sentinel", "redis-sentinel"), ("redis-benchmark", "redis-tools")];
+    let is_missing = |program: &str| !succeeds(Command::new(program).arg("--version"));
+    let missing: Vec<_> = programs.into_iter().filter(|(program, _)| is_missing(program)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = missing.iter().map(|(program, _)| *program).collect();
+    let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+    install(&packages, &format!("{}, for the tests and benches of the Redis backend", names.join(", ")))?;
+    for service in packages.iter().filter(|package| **package != "redis-tools") {
+        // Where there are no services to stop, none was started.
+        succeeds(Command::new("service").args([service, "stop"]));
+        succeeds(Command::new("update-rc.d").args([service, "disable"]));
+    }
+    Ok(())
+}
+
 fn names(tools: &[&Tool]) -> String {
     tools.iter().map(|tool| tool.name).collect::<Vec<_>>().join(", and ")
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use hivemind_model::reference::Reference;
 use hivemind_model::{
-    Applied, Capability, Changes, CollectionId, Key, Mutation, Outcome, Query, Result, Row, Token, Value, engine, row,
+    Applied, Capability, Changes, CollectionId, Error, Key, KeyRef, Mutation, Outcome, Query, Result, Row, Token, Value, engine,
+    row,
 };
 
 use super::steps::{Act, Ask, Expected, Step, Which};
@@ -125,15 +126,15 @@ impl Run {
         let tokens = [now(&self.store, self.store.things)?, now(&self.store, self.store.notes)?];
         let mutations = |handle: &Handle| acts.iter().map(|act| self.mutation(handle, act)).collect::<Checked<Vec<_>>>();
         let (ours, theirs) = (mutations(&self.reference)?, mutations(&self.store)?);
-        let expected = self.reference.apply(&ours);
         let found = patiently(|| self.store.apply(&theirs));
+        let expected = self.expected(&before, &ours, &found)?;
         match (expected, found) {
             (Err(expected), Err(found)) => {
                 equal("the error's code", &expected.code(), &found.code())
                     .map_err(|e| e.context(format!("expected {expected}, found {found}")))?;
                 equal("the mutation that the error names", &expected.detail().mutation, &found.detail().mutation)?;
             }
-            (Ok(expected), Ok(found)) => self.outcomes(acts, &before, &ours, expected, found)?,
+            (Ok(expected), Ok(found)) => self.outcomes(acts, &ours, &expected, &found)?,
             (Ok(expected), Err(found)) => {
                 return Err(Failure::wrong(format!("apply: expected {:?}, found {found}", expected.outcomes)));
             }
@@ -145,35 +146,94 @@ impl Run {
         self.told(&before, tokens)
     }
 
-    fn outcomes(&mut self, acts: &[Act], before: &Contents, ours: &[Mutation], expected: Applied, found: Applied) -> Checked {
-        let (expected, found) = (expected.outcomes, found.outcomes);
+    /// What a batch must come to. A store that remembers ids whose records are gone assigns greater ones than the reference, and the
+    /// rest of the batch is judged with those.
+    fn expected(&mut self, before: &Contents, ours: &[Mutation], found: &Result<Applied>) -> Checked<Result<Applied>> {
+        /// How far behind the reference's first id a failed batch's is looked for.
+        const REMEMBERED: i64 = 64;
+        let expected = self.reference.apply(ours);
+        if !ours.iter().any(|mutation| matches!(mutation, Mutation::InsertNext { .. })) {
+            return Ok(expected);
+        }
+        let assigned = match (found, &expected) {
+            (Ok(found), Ok(expected)) if found.outcomes == expected.outcomes => return Ok(Ok(expected.clone())),
+            (Err(found), Err(expected)) if told_alike(expected, found) => return Ok(Err(expected.clone())),
+            (Ok(found), _) => {
+                let keys = found.outcomes.iter().zip(ours).filter_map(|(outcome, mutation)| match (outcome, mutation) {
+                    (Outcome::Inserted(Key::Int(key)), Mutation::InsertNext { .. }) => Some(*key),
+                    _ => None,
+                });
+                vec![keys.collect()]
+            }
+            (Err(_), _) => (1..=REMEMBERED).map(|further| self.assigned(before, ours, further)).collect::<Checked<Vec<_>>>()?,
+        };
+        let least = self.assigned(before, ours, 0)?;
+        for keys in assigned {
+            if keys.len() != least.len() || keys.iter().zip(&least).any(|(key, least)| key < least) {
+                break;
+            }
+            let mut keys = keys.into_iter();
+            let adopted = ours.iter().map(|mutation| match (mutation, mutation_key(mutation, &mut keys)) {
+                (Mutation::InsertNext { collection, row }, Some(key)) => {
+                    Ok(Mutation::Insert { collection: *collection, row: engine::with_key(&self.reference.thing, row, &key)? })
+                }
+                _ => Ok(mutation.clone()),
+            });
+            let adopted = adopted.collect::<Checked<Vec<_>>>()?;
+            self.restore(before)?;
+            let expected = self.reference.apply(&adopted);
+            match (&expected, found) {
+                (Err(expected), Err(found)) if !told_alike(expected, found) => {}
+                (Ok(_), Err(_)) => {}
+                _ => return Ok(expected),
+            }
+        }
+        self.restore(before)?;
+        Ok(self.reference.apply(ours))
+    }
+
+    /// The ids that the batch's records without one get if the store remembers so many further ones.
+    fn assigned(&self, before: &Contents, ours: &[Mutation], further: i64) -> Checked<Vec<i64>> {
+        let thing = &self.reference.thing;
+        let id = |row: &Row| Ok::<_, Failure>(if let KeyRef::Int(key) = row.view(thing)?.key() { key } else { 0 });
+        let stored = before[0].iter().map(id).collect::<Checked<Vec<_>>>()?;
+        let mut greatest = stored.into_iter().fold(0, i64::max).saturating_add(further);
+        let mut assigned = Vec::new();
+        for mutation in ours.iter().filter(|mutation| mutation.collection() == self.reference.things) {
+            match mutation {
+                Mutation::InsertNext { .. } => {
+                    greatest = greatest.saturating_add(1);
+                    assigned.push(greatest);
+                }
+                Mutation::Insert { row, .. } | Mutation::Put { row, .. } => greatest = greatest.max(id(row).unwrap_or(0)),
+                _ => {}
+            }
+        }
+        Ok(assigned)
+    }
+
+    /// Puts the reference back to what it held.
+    fn restore(&mut self, before: &Contents) -> Checked {
+        self.reference = reference(&self.store)?;
+        for (collection, rows) in [self.reference.things, self.reference.notes].into_iter().zip(before) {
+            let rows = rows.iter().map(|row| Mutation::Put { collection, row: row.clone() });
+            self.reference.apply(&rows.collect::<Vec<_>>())?;
+        }
+        Ok(())
+    }
+
+    fn outcomes(&self, acts: &[Act], ours: &[Mutation], expected: &Applied, found: &Applied) -> Checked {
+        let (expected, found) = (&expected.outcomes, &found.outcomes);
         equal("how many outcomes", &expected.len(), &found.len())?;
-        let mut adopted = ours.to_vec();
-        let mut differs = false;
-        for (i, (expected, found)) in expected.iter().zip(&found).enumerate() {
+        for (i, (expected, found)) in expected.iter().zip(found).enumerate() {
             match (expected, found, ours.get(i)) {
                 (Outcome::Updated(expected), Outcome::Updated(found), Some(mutation)) => {
                     let things = mutation.collection() == self.reference.things;
                     let collection = if things { &self.reference.thing } else { &self.reference.note };
                     same_row("the row of an update", collection, expected, found)?;
                 }
-                (Outcome::Inserted(least), Outcome::Inserted(key), Some(Mutation::InsertNext { collection, row }))
-                    if key > least =>
-                {
-                    let row = engine::with_key(&self.reference.thing, row, key)?;
-                    adopted[i] = Mutation::Insert { collection: *collection, row };
-                    differs = true;
-                }
                 _ => equal(&format!("the outcome of {:?}", acts.get(i)), expected, found)?,
             }
-        }
-        if differs {
-            self.reference = reference(&self.store)?;
-            for (collection, rows) in [self.reference.things, self.reference.notes].into_iter().zip(before) {
-                let rows = rows.iter().map(|row| Mutation::Put { collection, row: row.clone() });
-                self.reference.apply(&rows.collect::<Vec<_>>())?;
-            }
-            self.reference.apply(&adopted).map_err(|e| Failure::from(e).context("with the keys that were assigned"))?;
         }
         Ok(())
     }
@@ -285,4 +345,14 @@ fn agree<T>(what: &str, [expected, found]: [Result<T>; 2], same: impl FnOnce(T, 
         (Ok(_), Err(found)) => Err(Failure::wrong(format!("{what}: expected an answer, found {found}"))),
         (Err(expected), Ok(_)) => Err(Failure::wrong(format!("{what}: expected {expected}, found an answer"))),
     }
+}
+
+/// Whether two failures are one to a caller.
+fn told_alike(expected: &Error, found: &Error) -> bool {
+    expected.code() == found.code() && expected.detail().mutation == found.detail().mutation
+}
+
+/// The key that is assigned to this mutation's record, if it is one that gets one.
+fn mutation_key(mutation: &Mutation, keys: &mut impl Iterator<Item = i64>) -> Option<Key> {
+    matches!(mutation, Mutation::InsertNext { .. }).then(|| keys.next().map(Key::Int)).flatten()
 }

@@ -105,7 +105,8 @@ impl Database {
     /// an alias maybe, serves if there is none under the full name.
     ///
     /// # Errors
-    /// A configuration failure if the block is not an object, or if a `--redis-…` option does not apply to this module.
+    /// A configuration failure if the block is not an object; a usage failure if a `--redis-…` option does not apply to this module,
+    /// or to what the block says: the command would work on other data than the operator named.
     pub fn settings(&self, module: &str) -> Result<DatabaseSettings, Failure> {
         let name = if self.blocks.contains_key(module) { module } else { self.module.as_str() };
         let mut settings = match self.blocks.get(name) {
@@ -120,8 +121,20 @@ impl Database {
         if let (REDIS, Some(password)) = (module, &self.redis_password_from_env) {
             settings.insert("password".to_owned(), password.as_str().into());
         }
+        if let Some(place) = self.other_place(&settings) {
+            let message = format!("--redis-host and --redis-port do not apply: database.{name}.{place} says where the data is");
+            return Err(Failure::usage(message).help(format!("leave them out, or give --config a file without {place}")));
+        }
         settings.extend(self.overrides.clone());
         Ok(DatabaseSettings { module: module.to_owned(), settings })
+    }
+
+    /// The setting that the plugin would go by instead of a host and a port that were typed.
+    fn other_place(&self, settings: &Map<String, Value>) -> Option<&'static str> {
+        let is_typed = ["host", "port"].iter().any(|key| self.overrides.contains_key(*key));
+        let is_empty = |value: &Value| value.is_null() || value == "" || value.as_array().is_some_and(Vec::is_empty);
+        let is_set = |key: &&str| settings.get(*key).is_some_and(|value| !is_empty(value));
+        ["unix_socket", "sentinels", "cluster_nodes"].into_iter().find(|key| is_typed && is_set(key))
     }
 }
 
@@ -166,6 +179,17 @@ mod tests {
         let database = read(&stored, &overrides).expect("a database");
         assert_eq!(Value::Object(database.settings(REDIS).expect("settings").settings), json!({"host": "b", "db": 3, "port": 1}));
         assert!(database.settings("hivemind-sqlite-db-plugin").is_err_and(|f| f.exit == crate::failure::Exit::Usage));
+    }
+
+    #[test]
+    fn a_typed_host_is_refused_where_the_settings_would_go_elsewhere() {
+        let stored =
+            json!({"database": {"module": REDIS, REDIS: {"sentinels": [{"host": "s", "port": 1}], "cluster_nodes": []}}});
+        let typed = Overrides { redis_host: Some("b".to_owned()), ..Overrides::default() };
+        let failure = read(&stored, &typed).expect("a database").settings(REDIS).expect_err("it would not be used");
+        assert!(failure.exit == crate::failure::Exit::Usage && failure.message.contains("sentinels"), "{failure}");
+        let password = Overrides { redis_password: Some("p".to_owned()), ..Overrides::default() };
+        assert!(read(&stored, &password).expect("a database").settings(REDIS).is_ok());
     }
 
     #[test]

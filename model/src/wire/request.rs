@@ -311,7 +311,8 @@ impl Wire for Change {
     }
 }
 
-/// An array of the task's number and its text parameters: 0 verify · 1 vacuum · 2 checkpoint · 3 backup (to) · 4 rekey (password or nil)
+/// An array of the task's number and its parameters: 0 verify · 1 vacuum · 2 checkpoint · 3 backup (to) · 4 rekey (password or nil) · 5 move (to,
+/// bool: only a trial)
 impl Wire for Task {
     fn encode(&self, w: &mut Writer) {
         let (number, parameter): (u64, Option<Option<&String>>) = match self {
@@ -320,6 +321,13 @@ impl Wire for Task {
             Self::Checkpoint => (2, None),
             Self::Backup { to } => (3, Some(Some(to))),
             Self::Rekey { password } => (4, Some(password.as_ref())),
+            Self::Move { to, dry_run } => {
+                w.array(3);
+                w.uint(5);
+                w.str(to);
+                w.bool(*dry_run);
+                return;
+            }
         };
         w.array(1 + usize::from(parameter.is_some()));
         w.uint(number);
@@ -339,7 +347,8 @@ impl Wire for Task {
             (2, 1) => Ok(Self::Checkpoint),
             (3, 2) => Ok(Self::Backup { to: String::decode(r)? }),
             (4, 2) => Ok(Self::Rekey { password: Option::decode(r)? }),
-            (0..=4, _) => Err(Error::invalid(format!("task {number} with {count} values"))),
+            (5, 3) => Ok(Self::Move { to: String::decode(r)?, dry_run: r.bool()? }),
+            (0..=5, _) => Err(Error::invalid(format!("task {number} with {count} values"))),
             _ => unknown("task", number),
         }
     }

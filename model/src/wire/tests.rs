@@ -63,6 +63,9 @@ fn every_type_comes_back_as_it_was_and_no_cut_of_it_is_read() {
     for password in [None, Some(String::new()), Some("p".to_owned())] {
         round_trip(Task::Rekey { password });
     }
+    for dry_run in [false, true] {
+        round_trip(Task::Move { to: "x".to_owned(), dry_run });
+    }
     let error = Error::corrupt("cannot be read").mutation(4).collection("c").key(2.into()).field("f").place("/x");
     round_trip(error.clone());
     round_trip::<Vec<Lookup>>(vec![Ok(None), Ok(Some(row.clone())), Err(error)]);

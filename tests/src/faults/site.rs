@@ -74,6 +74,16 @@ pub trait Site: Send {
         Ok(())
     }
 
+    /// What the Python node's plugin must be told to find the store, beyond the home it runs in.
+    fn python_settings(&self) -> Map<String, Value> {
+        Map::new()
+    }
+
+    /// What the Python node finds to repair.
+    fn repairs(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Leaves the store where it is when this goes, and tells where.
     fn keep(&mut self) -> PathBuf;
 }
@@ -101,8 +111,6 @@ const PASSWORD: &str = "0123456789abcdef";
 impl Files {
     /// Those that ship with the host.
     pub const SHIPPED: [Self; 2] = [Self::Sqlite, Self::Json];
-    /// Those that anybody may ask for by name.
-    pub const NAMED: [Self; 5] = [Self::Sqlite, Self::SqliteEncrypted, Self::Json, Self::JsonEncrypted, Self::Ledger];
 
     const fn shapes(self) -> &'static [&'static str] {
         match self {
@@ -231,6 +239,10 @@ impl Site for Folder {
         names.iter().map(|name| self.data().join(name)).collect()
     }
 
+    fn python_settings(&self) -> Map<String, Value> {
+        self.opening().settings.into_iter().filter(|(name, _)| name == "password").collect()
+    }
+
     fn keep(&mut self) -> PathBuf {
         if let Home::Temporary(folder) = &mut self.home {
             folder.disable_cleanup(true);
@@ -247,11 +259,9 @@ impl Site for Folder {
 pub fn check_with_python(site: &dyn Site, kind: &str, expected: &Records) -> Result<(), String> {
     let mut peer = python::Peer::start(site.home());
     let ask = |peer: &mut python::Peer, request| peer.try_ask(&request).map_err(|e| format!("the Python node: {e}"));
-    let mut open = serde_json::json!({"op": "open", "kind": kind});
-    if let Some(password) = site.opening().settings.get("password") {
-        open["password"] = password.clone();
-    }
-    ask(&mut peer, open)?;
+    let mut open = site.python_settings();
+    open.extend([("op".to_owned(), "open".into()), ("kind".to_owned(), kind.into())]);
+    ask(&mut peer, Value::Object(open))?;
     let Value::Array(found) = ask(&mut peer, serde_json::json!({"op": "list"}))? else { return Err("no list".to_owned()) };
     let records = found.into_iter().map(|mut client| {
         // Written as -1 by one program and as -1.0 by the other.
@@ -262,5 +272,11 @@ pub fn check_with_python(site: &dyn Site, kind: &str, expected: &Records) -> Res
     });
     let found: Records = records.collect();
     let expected: Records = expected.iter().filter(|((c, _), _)| c == "clients").map(|(k, v)| (k.clone(), v.clone())).collect();
-    if found == expected { Ok(()) } else { Err(format!("the Python node: {}", super::model::difference(&expected, &found))) }
+    if found != expected {
+        return Err(format!("the Python node: {}", super::model::difference(&expected, &found)));
+    }
+    match site.repairs() {
+        repairs if repairs.is_empty() => Ok(()),
+        repairs => Err(format!("the Python node repaired: {}", repairs.join("; "))),
+    }
 }

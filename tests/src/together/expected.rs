@@ -27,7 +27,7 @@ pub fn records(entries: &[Entry]) -> BTreeMap<i64, Value> {
             Change::Field(name, _) => name.clone(),
             Change::Type(name, _) => format!("type {name}"),
             Change::Member(name, _) => format!("metadata.{name}"),
-            Change::Revoked => "revoked".to_owned(),
+            Change::Revoked | Change::Blanked => "revoked".to_owned(),
         };
         let owner = owners.entry((*id, part.clone())).or_insert(by);
         assert!(*owner == by, "both {owner} and {by} changed {part} of client {id}: the test must not do that");
@@ -45,6 +45,11 @@ pub fn records(entries: &[Entry]) -> BTreeMap<i64, Value> {
             Change::Member(name, Some(value)) => record["metadata"][name] = value.clone(),
             Change::Member(name, None) => drop(record["metadata"].as_object_mut().map(|m| m.remove(name))),
             Change::Revoked => drop(revoked.insert(*id)),
+            Change::Blanked => {
+                for (name, value) in [("api_key", json!("revoked")), ("name", json!("")), ("password", Value::Null)] {
+                    record[name] = value;
+                }
+            }
         }
     }
     // Nothing brings a revoked client back, and what was granted before is gone with it.

@@ -23,6 +23,8 @@ pub enum Change {
     Member(String, Option<Value>),
     /// The client was revoked.
     Revoked,
+    /// The client was revoked as the Python node does it on Redis: its name and its secrets went, the rest stayed.
+    Blanked,
 }
 
 /// A line of a log.

@@ -10,6 +10,7 @@
 //! - `watch`: client `id` is looked up over and over, by another thread, until `unwatch` → how often; it fails if `member` of its
 //!   metadata, a number, ever went back
 //! - `beside`, `same_rows`: a run, see there → counts
+//! - `staleness`: for how many milliseconds a change of another process may go unseen, as the backend declares it
 
 use std::io::{BufRead as _, Write as _};
 use std::path::Path;
@@ -26,13 +27,14 @@ use serde_json::{Map, Value, json};
 
 use super::{as_json, beside, same_rows};
 
-/// Opens a store as the program does, below this data folder.
+/// Opens a store as the program does, below this data folder or where its settings say.
 ///
 /// # Errors
 /// What the loader or the backend said.
-pub fn open(plugins: &Path, module: &str, data: &Path) -> Result<Clients, String> {
+pub fn open(plugins: &Path, module: &str, data: &Path, settings: &str) -> Result<Clients, String> {
     let loader = crate::loader(&[plugins], data);
-    let opened = loader.open(module, &Map::new()).map_err(|e| e.to_string())?;
+    let settings: Map<String, Value> = serde_json::from_str(settings).map_err(|e| e.to_string())?;
+    let opened = loader.open(module, &settings).map_err(|e| e.to_string())?;
     let storage = Storage::new(opened.backend, Options::default());
     block_on(Clients::open(&storage)).map_err(|e| e.to_string())
 }
@@ -41,8 +43,8 @@ pub fn open(plugins: &Path, module: &str, data: &Path) -> Result<Clients, String
 ///
 /// # Panics
 /// If the store does not open, or nobody listens.
-pub fn serve(plugins: &Path, module: &str, data: &Path) {
-    let clients = open(plugins, module, data).unwrap_or_else(|e| panic!("{e}"));
+pub fn serve(plugins: &Path, module: &str, data: &Path, settings: &str) {
+    let clients = open(plugins, module, data, settings).unwrap_or_else(|e| panic!("{e}"));
     let mut watch = None;
     for line in std::io::stdin().lock().lines() {
         let request: Value = serde_json::from_str(&line.expect("a line")).expect("JSON");
@@ -74,6 +76,7 @@ fn answer(clients: &Clients, watch: &mut Option<Watch>, request: &Value) -> Resu
             *watch = Some(Watch::start(clients.clone(), request["id"].as_i64().ok_or("which client?")?, text("member")));
             Ok(Value::Null)
         }
+        "staleness" => Ok(json!(clients.storage().backend().capabilities().staleness().as_millis())),
         "unwatch" => watch.take().ok_or("nothing is watched")?.stop(),
         "beside" => beside::run(clients, &beside::Part::read(request)?),
         "same_rows" => same_rows::run(clients, &same_rows::Part::read(request)?),

@@ -8,6 +8,7 @@ mod documents;
 mod export;
 mod files;
 mod plugins;
+mod redis;
 mod refusals;
 mod secrets;
 mod settings;

@@ -89,7 +89,7 @@ fn no_command_says_a_secret_it_was_not_asked_for_whether_it_succeeds_or_fails() 
             (&["add-client", "--password", GIVEN, "--allow", "a b"], 2),
             (&["add-client", "--password", "MARK\u{2028}kqzv-7351-jwxp-vmbt"], 2),
             (&["list-clients", "--redis-password", REDIS], 2),
-            (&["list-clients", "--db-backend", "redis", "--redis-password", REDIS], 4),
+            (&["list-clients", "--db-backend", "redis", "--redis-port", "1", "--redis-password", REDIS], 5),
         ];
         for (words, code) in cases {
             let ended = loudly(&operator, words);

@@ -3,7 +3,6 @@
 //! Python writes whole rows from an earlier copy and takes the next id without a lock. So each of its processes owns clients that
 //! nobody else changes, and only ours add; everything else goes at once.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hivemind_tests::python::hivemind_core;
@@ -28,6 +27,16 @@ fn ours_and_python_lose_nothing_on_one_json_file() {
     side_by_side(JSON);
 }
 
+#[test]
+fn ours_and_python_lose_nothing_on_one_redis_server() {
+    side_by_side(REDIS);
+}
+
+#[test]
+fn ours_and_python_lose_nothing_on_one_redis_cluster_with_a_tag() {
+    on(&Place::on(Kind::ClusterTagged));
+}
+
 /// Adds the clients to begin with and gives their ids.
 fn seed(worker: &mut Peer, logs: &Path, count: usize) -> Vec<i64> {
     let log = Log::new(logs, "0-seed");
@@ -41,11 +50,16 @@ fn seed(worker: &mut Peer, logs: &Path, count: usize) -> Vec<i64> {
     ids
 }
 
-fn side_by_side(module: &str) {
+fn side_by_side(module: &'static str) {
+    on(&Place::new(module));
+}
+
+fn on(place: &Place) {
     let _alone = alone();
-    let operator = &Operator::with_module(module);
+    let module = place.deployment().map_or(place.module, |deployment| deployment.kind.name());
+    let operator = place;
     let (home, logs) = (operator.home(), &operator.home().join("logs"));
-    let mut workers: Vec<Peer> = (0..4).map(|_| worker(operator, module)).collect();
+    let mut workers: Vec<Peer> = (0..4).map(|_| worker(place)).collect();
     let ids = seed(&mut workers[0], logs, SHARED + 2 * PROGRAMS + 3 * PYTHONS);
     let (shared, rest) = ids.split_at(SHARED);
     let (of_our_program, rest) = rest.split_at(PROGRAMS);
@@ -56,7 +70,7 @@ fn side_by_side(module: &str) {
         let words = std::iter::once(command.get_program()).chain(command.get_args());
         words.map(|word| word.to_str().expect("UTF-8").to_owned()).collect()
     };
-    let mut pythons: Vec<Peer> = (0..3).map(|_| python(operator, module)).collect();
+    let mut pythons: Vec<Peer> = (0..3).map(|_| place.python()).collect();
 
     let counts: Vec<Result<Value, String>> = std::thread::scope(|scope| {
         for (n, worker) in workers.iter_mut().enumerate() {
@@ -72,9 +86,9 @@ fn side_by_side(module: &str) {
         }
         let mut others: Vec<_> = std::iter::zip(&mut pythons, of_plugins.chunks(PYTHONS))
             .enumerate()
-            .map(|(n, (peer, own))| scope.spawn(move || python_works(peer, logs, &format!("python{n}"), own, time)))
+            .map(|(n, (peer, own))| scope.spawn(move || python_works(place, peer, (logs, &format!("python{n}")), own, time)))
             .collect();
-        others.push(scope.spawn(move || pythons_program_works(home, logs, of_their_program, time)));
+        others.push(scope.spawn(move || pythons_program_works(place, home, logs, of_their_program, time)));
         let ours: Vec<_> = workers.iter_mut().map(Peer::answer).collect();
         ours.into_iter()
             .chain(others.into_iter().map(|other| other.join().unwrap_or_else(|_| Err("a panic".to_owned()))))
@@ -83,7 +97,7 @@ fn side_by_side(module: &str) {
 
     let mut problems: Vec<String> = counts.iter().filter_map(|result| result.as_ref().err().cloned()).collect();
     let entries = log::read_all(logs);
-    for (who, listed) in [("ours", operator.clients()), ("python", python_lists(operator, module))] {
+    for (who, listed) in [("ours", operator.clients()), ("python", place.python_lists())] {
         problems.extend(expected::problems(&entries, &listed).into_iter().map(|what| format!("as {who} lists it: {what}")));
     }
     for id in expected::records(&entries).keys() {
@@ -94,6 +108,7 @@ fn side_by_side(module: &str) {
             found.filter(|what| !what.contains("it was added and is not there")).map(|what| format!("in a cache: {what}")),
         );
     }
+    problems.extend(place.repairs(Writers::Both).into_iter().map(|what| format!("Python's sync repaired {what}")));
     println!("{module}: {} acknowledged changes of {} clients", entries.len(), expected::records(&entries).len());
     for (who, count) in ["ours0", "ours1", "ours2", "ours3", "python0", "python1", "python2", "hivemind-core"].iter().zip(&counts)
     {
@@ -106,8 +121,13 @@ fn side_by_side(module: &str) {
     assert!(problems.is_empty(), "{module}, {} problems:\n{}", problems.len(), problems.join("\n"));
 }
 
+/// What the Python node leaves of a client that it revokes.
+fn revoked_by_python(place: &Place) -> Change {
+    if place.keeps_what_is_revoked() { Change::Blanked } else { Change::Revoked }
+}
+
 /// Changes and revokes clients through the node's own plugin, as a node that runs does.
-fn python_works(peer: &mut Peer, logs: &Path, by: &str, own: &[i64], time: Duration) -> Result<Value, String> {
+fn python_works(place: &Place, peer: &mut Peer, (logs, by): (&Path, &str), own: &[i64], time: Duration) -> Result<Value, String> {
     let (log, end) = (Log::new(logs, by), Instant::now() + time);
     let (mut own, mut changed, mut revoked) = (own.to_vec(), 0, 0);
     while Instant::now() < end {
@@ -117,7 +137,7 @@ fn python_works(peer: &mut Peer, logs: &Path, by: &str, own: &[i64], time: Durat
         let said = |error| format!("at {} {by}, client {id}: {error}", now());
         if number % 8 == 7 && own.len() > 3 {
             peer.try_ask(&json!({"op": "revoke", "id": id})).map_err(said)?;
-            log.note(id, Change::Revoked);
+            log.note(id, revoked_by_python(place));
             own.remove(at);
             revoked += 1;
             continue;
@@ -137,7 +157,7 @@ fn python_works(peer: &mut Peer, logs: &Path, by: &str, own: &[i64], time: Durat
 }
 
 /// Does the same with the node's command line, one process for each change.
-fn pythons_program_works(home: &Path, logs: &Path, own: &[i64], time: Duration) -> Result<Value, String> {
+fn pythons_program_works(place: &Place, home: &Path, logs: &Path, own: &[i64], time: Duration) -> Result<Value, String> {
     let by = "hivemind-core";
     let (log, end) = (Log::new(logs, by), Instant::now() + time);
     let (last, own) = own.split_last().ok_or("no clients")?;
@@ -159,7 +179,7 @@ fn pythons_program_works(home: &Path, logs: &Path, own: &[i64], time: Duration) 
         }
         if number == 2 {
             run(&["delete-client", &last.to_string(), "--yes"])?;
-            log.note(*last, Change::Revoked);
+            log.note(*last, revoked_by_python(place));
         }
     }
     Ok(json!({"programs": number}))

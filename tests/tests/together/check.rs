@@ -7,10 +7,10 @@ use super::*;
 
 /// A store after a short run of one worker, the problems that are found in it, and a way to damage it.
 fn after_a_run(damage: impl FnOnce(&rusqlite::Connection)) -> Vec<String> {
-    let operator = Operator::with_module(SQLITE);
+    let operator = Place::new(SQLITE);
     let logs = operator.home().join("logs");
     let part = json!({"op": "beside", "by": "ours", "logs": logs, "threads": 2, "ms": 1000, "shared": []});
-    let mut worker = worker(&operator, SQLITE);
+    let mut worker = worker(&operator);
     worker.ask(&part);
     let entries = log::read_all(&logs);
     assert_eq!(expected::problems(&entries, &operator.clients()), Vec::<String>::new());
@@ -58,9 +58,9 @@ fn a_client_that_is_lost_one_that_comes_back_and_one_that_nobody_added_are_found
 
 #[test]
 fn a_worker_notices_an_update_that_is_lost_while_it_runs() {
-    let operator = Operator::with_module(SQLITE);
+    let operator = Place::new(SQLITE);
     let logs = operator.home().join("logs");
-    let mut worker = worker(&operator, SQLITE);
+    let mut worker = worker(&operator);
     worker.tell(&json!({"op": "beside", "by": "ours", "logs": logs, "threads": 1, "ms": 60_000, "shared": []}));
     let lost = std::time::Instant::now();
     let db = loop {

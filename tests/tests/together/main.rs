@@ -6,42 +6,19 @@ mod cached;
 mod check;
 mod same_rows;
 
-use std::process::Command;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hivemind_tests::program::Operator;
 use hivemind_tests::python::Peer;
+use hivemind_tests::redis::Kind;
+use hivemind_tests::redis::sync::Writers;
+use hivemind_tests::together::place::{JSON, Place, REDIS, SQLITE};
 use serde_json::{Value, json};
 
-const SQLITE: &str = "hivemind-sqlite-db-plugin";
-const JSON: &str = "hivemind-json-db-plugin";
-
-/// The name of a module's kind to the Python peer.
-fn kind(module: &str) -> &str {
-    if module == SQLITE { "sqlite" } else { "json" }
-}
-
-/// A process of ours that has the operator's store open.
-fn worker(operator: &Operator, module: &str) -> Peer {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_store-worker"));
-    command.arg(hivemind_tests::build::shipped_plugins()).arg(module).arg(operator.home().join("data"));
-    Peer::of(command, operator.home())
-}
-
-/// A Python process that has it open.
-fn python(operator: &Operator, module: &str) -> Peer {
-    let mut peer = Peer::start(operator.home());
-    peer.ask(&json!({"op": "open", "kind": kind(module)}));
-    peer
-}
-
-/// All clients as Python's plugin lists them to a process that opens the store anew.
-fn python_lists(operator: &Operator, module: &str) -> Vec<Value> {
-    match python(operator, module).ask(&json!({"op": "list"})) {
-        Value::Array(clients) => clients,
-        other => panic!("a list, not {other}"),
-    }
+/// A process of ours that has the store open.
+fn worker(place: &Place) -> Peer {
+    place.worker(Path::new(env!("CARGO_BIN_EXE_store-worker")))
 }
 
 /// For a run of many processes, which has the machine to itself: two at a time show nothing more, and on two cores each of them would

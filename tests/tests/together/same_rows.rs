@@ -19,10 +19,15 @@ fn eight_processes_change_the_same_records_of_one_json_file() {
     same_rows(JSON);
 }
 
-fn same_rows(module: &str) {
+#[test]
+fn eight_processes_change_the_same_records_of_one_redis_server() {
+    same_rows(REDIS);
+}
+
+fn same_rows(module: &'static str) {
     let _alone = alone();
-    let operator = Operator::with_module(module);
-    let mut workers: Vec<Peer> = (0..PROCESSES).map(|_| worker(&operator, module)).collect();
+    let operator = Place::new(module);
+    let mut workers: Vec<Peer> = (0..PROCESSES).map(|_| worker(&operator)).collect();
     let mut seed = |n: usize| workers[0].ask(&json!({"op": "add", "key": format!("seed-{n}")})).as_i64().expect("an id");
     let ids: Vec<i64> = (0..ROWS + PRIZES).map(&mut seed).collect();
     let (rows, prizes) = ids.split_at(ROWS);
@@ -60,6 +65,7 @@ fn same_rows(module: &str) {
     assert!(clients.iter().zip(1..).all(|(c, id)| c["client_id"] == id), "{module}: the ids are not dense");
     assert_eq!(clients.len(), ids.len() + added.len(), "{module}");
     prizes_have_one_winner(module, prizes, &threads, &client);
+    assert_eq!(operator.repairs(Writers::Ours), Vec::<String>::new(), "{module}: Python's sync has something to repair");
 
     let count =
         |t: &Value| ["types", "blacklisted", "added"].iter().map(|what| t[what].as_array().map_or(0, Vec::len)).sum::<usize>();
