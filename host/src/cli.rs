@@ -215,6 +215,10 @@ pub enum Command {
     PrintConfig(commands::print_config::Args),
     /// Tell which backend is in use, where its data is and what it promises
     Status(commands::status::Args),
+    /// Write all records with their secrets to a file that import reads
+    Export(commands::archive::ExportArgs),
+    /// Read all records of an export into the configured backend
+    Import(commands::archive::ImportArgs),
     /// Copy all records from one backend to another; the source is left untouched
     MigrateDb(commands::migrate::Args),
     /// List, inspect and pin storage plugins

@@ -5,6 +5,7 @@
 
 pub mod add;
 pub mod admin;
+pub mod archive;
 pub mod blacklist;
 pub mod delete;
 pub mod export;
@@ -124,6 +125,8 @@ pub fn run(command: &Command, cx: &Context<'_>, out: &mut dyn Write) -> Result<(
         Command::ResetNoisePin(target) => pin::run(target, cx, out),
         Command::PrintConfig(args) => print_config::run(args, cx, out),
         Command::Status(args) => status::run(args, cx, out),
+        Command::Export(args) => archive::export(args, cx, out),
+        Command::Import(args) => archive::import(args, cx, out),
         Command::MigrateDb(args) => migrate::run(args, cx, out),
         Command::Plugins(command) => plugins::run(command, cx, out),
         Command::Completions(args) => generate::completions(args, out),

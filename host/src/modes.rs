@@ -22,7 +22,15 @@ pub fn check(config: &Config, secrets: &[Origin], data: &[Resource], strict: boo
     let config = config.holds_secrets().then(|| config.path());
     let secrets = secrets.iter().filter_map(|origin| origin.place.path());
     let data = data.iter().filter(|r| r.kind == "file").map(|r| Path::new(&r.name));
-    let Some((message, help)) = loose(config.into_iter().chain(secrets).chain(data)) else { return Ok(()) };
+    check_files(config.into_iter().chain(secrets).chain(data), strict)
+}
+
+/// The same for any files.
+///
+/// # Errors
+/// See [`check`].
+pub fn check_files<'p>(files: impl Iterator<Item = &'p Path>, strict: bool) -> Result<(), Failure> {
+    let Some((message, help)) = loose(files) else { return Ok(()) };
     if strict {
         return Err(Failure::new(Exit::Config, "loose-mode", message).help(help));
     }

@@ -9,8 +9,9 @@
 //!
 //! - [`store`]: one side, with calls that are repeated where that is safe. - [`rows`]: records in the order of their keys. -
 //!   [`source`]: what is moved. - [`survey`]: what of it cannot be carried, found before anything is written. - [`copy`]: the rounds. -
-//!   [`digest`]: the hash of many records in any order. - [`progress`]: what the operator sees meanwhile. - [`archive`]: exports.
+//!   [`digest`]: the hash of many records in any order. - [`progress`]: what the operator sees meanwhile. - [`archive`]: exports. - [`sealed`]: exports that only some can read. - [`into`]: all of it in order.
 
+pub mod archive;
 pub mod conflicts;
 pub mod copy;
 pub mod digest;
@@ -19,6 +20,7 @@ pub mod marker;
 pub mod progress;
 pub mod rows;
 
+pub mod sealed;
 pub mod source;
 pub mod store;
 pub mod survey;

@@ -69,6 +69,9 @@ pub struct Treatment {
     /// How many rounds to follow a source that other programs change
     #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..))]
     pub rounds: u32,
+    /// How many bytes of records to write in one commit. Default: 16 MiB, over a network 1 MiB
+    #[arg(long, value_name = "BYTES")]
+    pub batch: Option<usize>,
 }
 
 impl Treatment {
@@ -78,8 +81,8 @@ impl Treatment {
             Self { replace: true, .. } => Some(Mode::Replace),
             _ => None,
         };
-        let Self { prefer, leave_behind, dry_run, rounds, .. } = self;
-        Wishes { mode, prefer, leave_behind, dry_run, rounds }
+        let Self { prefer, leave_behind, dry_run, rounds, batch, .. } = self;
+        Wishes { mode, prefer, leave_behind, dry_run, rounds, batch }
     }
 }
 
@@ -182,7 +185,7 @@ pub fn run(args: &Args, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Fai
 }
 
 /// The source's records, unless they are half of something themselves.
-fn open_source(opened: &Opened) -> Result<Store, Failure> {
+pub(super) fn open_source(opened: &Opened) -> Result<Store, Failure> {
     let store = Store::prepare(opened, crate::moving::collections()).map_err(|error| opened.while_opening(error.into()))?;
     match marker::find(&store)? {
         Some(marker) => Err(marker::refusal(&marker)),
@@ -207,7 +210,7 @@ pub(super) fn tell(outcome: &Outcome, from: &str, to: &str, cx: &Context<'_>, ou
             }
             match refusal {
                 Some(refusal) => {
-                    writeln!(out, "It would be refused: {}", show::text(&refusal.message.split(':').next().unwrap_or_default()))?
+                    writeln!(out, "It would be refused: {}", show::text(refusal.message.split(':').next().unwrap_or_default()))?
                 }
                 None => writeln!(out, "It can be done.")?,
             }

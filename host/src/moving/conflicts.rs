@@ -25,7 +25,7 @@ pub fn list(copy: &Copy<'_>, progress: &mut dyn Progress) -> Result<Vec<String>,
         let mut wanted = Carried::new(copy.source.rows(at)?, at, copy.left, collection);
         let mut there = StoreRows::new(copy.target, at);
         let mut theirs = there.next()?;
-        while let Some(ours) = wanted.next()? {
+        while let Some(ours) = wanted.advance()? {
             progress.step(1);
             while theirs.as_ref().is_some_and(|(key, _)| *key < ours.key) {
                 theirs = there.next()?;

@@ -42,6 +42,8 @@ pub struct Copy<'a> {
     pub left: &'a Places,
     /// How many rounds a source that changes is followed for.
     pub rounds: u32,
+    /// Bytes of records in one commit.
+    pub batch: usize,
 }
 
 /// What was moved.
@@ -131,7 +133,7 @@ impl Copy<'_> {
         let mut there = StoreRows::new(self.target, at);
         let mut batch = Batch { copy: self, at, id, collection, mutations: Vec::new(), bytes: 0 };
         let mut scratch = Vec::new();
-        let (mut ours, mut theirs) = (wanted.next()?, there.next()?);
+        let (mut ours, mut theirs) = (wanted.advance()?, there.next()?);
         self.check_target(collection, &there)?;
         while write || round.differing == 0 {
             let order = match (&ours, &theirs) {
@@ -160,7 +162,7 @@ impl Copy<'_> {
             round.differing += u64::from(matches!(verdict, Verdict::Write | Verdict::Remove));
             if order.is_le() {
                 progress.step(1);
-                ours = wanted.next()?;
+                ours = wanted.advance()?;
             }
             if order.is_ge() {
                 theirs = there.next()?;
@@ -247,7 +249,7 @@ impl Batch<'_> {
     }
 
     fn flush_full(&mut self) -> Result<(), Failure> {
-        if self.bytes < self.copy.target.batch_bytes() { Ok(()) } else { self.flush() }
+        if self.bytes < self.copy.batch { Ok(()) } else { self.flush() }
     }
 
     fn flush(&mut self) -> Result<(), Failure> {

@@ -26,6 +26,8 @@ pub struct Wishes {
     pub dry_run: bool,
     /// How many rounds a source that changes is followed for.
     pub rounds: u32,
+    /// Bytes of records in one commit; `None`: what suits the target.
+    pub batch: Option<usize>,
 }
 
 /// What came of it.
@@ -115,7 +117,15 @@ fn into(
         Some(marker) => return Err(marker::refusal(marker)),
         None => wishes.mode.unwrap_or(Mode::Copy),
     };
-    let copy = Copy { source, target, mode, prefer: wishes.prefer, left: &survey.left, rounds: wishes.rounds };
+    let copy = Copy {
+        source,
+        target,
+        mode,
+        prefer: wishes.prefer,
+        left: &survey.left,
+        rounds: wishes.rounds,
+        batch: wishes.batch.unwrap_or_else(|| target.batch_bytes()),
+    };
     let expected = survey.records + survey.gaps;
     let mut refusal = refusal;
     if under_way.is_none() && wishes.mode.is_none() && !is_empty(target)? {

@@ -5,7 +5,7 @@
 //! found with one look-up by key on every backend. A Python node cannot know what it means; it lists a revoked client with this name.
 
 use hivemind_model::json::{self, Json};
-use hivemind_model::{Code, Collection, Key, KeyRef, Mutation, Result, Row, Value};
+use hivemind_model::{Code, Collection, Error, Key, KeyRef, Mutation, Result, Row, Value};
 use hivemind_store::clients::REVOKED;
 
 use super::store::Store;
@@ -92,12 +92,17 @@ fn look(collection: &Collection, found: Result<Option<Row>>) -> Result<Option<Ma
     }
 }
 
-/// Marks a store.
+/// Marks a store. A client with the id of the marker, which only a hand can have made, is not written over.
 ///
 /// # Errors
 /// The backend's.
 pub fn set(store: &Store, marker: &Marker) -> Result<()> {
     let (id, collection) = store.collection(0);
+    let there = store.get(0, KeyRef::Int(ID))?;
+    if marker.mode != Mode::Replace && there.is_some_and(|row| read(collection, &row).is_none()) {
+        let message = format!("{} has a client with the id {ID}, which no client can have; remove it there", store.place());
+        return Err(Error::conflict(message).key(Key::Int(ID)));
+    }
     let state =
         format!("{{\"{MEMBER}\": {{\"from\": {}, \"mode\": {}}}}}", json::quote(&marker.from), json::quote(marker.mode.name()));
     let row = Row::builder(collection)

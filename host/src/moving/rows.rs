@@ -115,7 +115,7 @@ impl Carried<'_> {
     ///
     /// # Errors
     /// What kept it from being read.
-    pub fn next(&mut self) -> Result<Option<Wanted>, Failure> {
+    pub fn advance(&mut self) -> Result<Option<Wanted>, Failure> {
         while self.ahead.is_none() {
             match self.rows.next()? {
                 Some((key, _)) if self.left.contains(&(self.at, key.clone())) => {}

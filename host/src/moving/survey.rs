@@ -27,6 +27,8 @@ const PLACES: u64 = 4;
 pub struct Survey {
     /// Records that can be read.
     pub records: u64,
+    /// Those of them that are carried, by collection.
+    pub carried: Vec<u64>,
     /// Why each of the others stays behind.
     pub problems: Vec<String>,
     /// Where they are.
@@ -43,18 +45,22 @@ impl Survey {
     pub fn take(source: &dyn Source, collections: usize, progress: &mut dyn Progress) -> Result<Self, Failure> {
         let mut survey = Self::default();
         for at in 0..collections {
-            survey.look_through(source, at, progress)?;
+            let before = survey.records;
+            let unreadable = survey.look_through(source, at, progress)?;
+            let left = survey.left.iter().filter(|(of, _)| *of == at).count() as u64;
+            survey.carried.push(survey.records - before + unreadable - left);
         }
         Ok(survey)
     }
 
-    fn look_through(&mut self, source: &dyn Source, at: usize, progress: &mut dyn Progress) -> Result<(), Failure> {
+    fn look_through(&mut self, source: &dyn Source, at: usize, progress: &mut dyn Progress) -> Result<u64, Failure> {
         let collection = source.collection(at);
         let dense = rows::has_dense_ids(collection);
         for unreadable in source.unreadable(at)? {
             let (key, why) = (unreadable.key, plain(&unreadable.message).into_owned());
             self.leave(at, key.clone(), format!("{} {key} cannot be read: {why}", collection.name));
         }
+        let unreadable = self.left.iter().filter(|(of, _)| *of == at).count() as u64;
         let mut seen = Seen::new();
         let (mut greatest, mut positive, mut suspects) = (0, 0, Suspects::new());
         let mut all = source.rows(at)?;
@@ -78,13 +84,11 @@ impl Survey {
                 }
             }
         }
-        if !suspects.is_empty() {
-            self.leave_repeated(source, at, suspects)?;
-        }
+        let repeated = if suspects.is_empty() { 0 } else { self.leave_repeated(source, at, suspects)? };
         if dense {
             let left = self.left.iter().filter(|(of, _)| *of == at).filter_map(|(_, key)| rows::id(key));
             let greatest = left.max().unwrap_or(0).max(greatest);
-            let missing = u64::try_from(greatest).unwrap_or(0) - positive;
+            let missing = u64::try_from(greatest).unwrap_or(0).saturating_sub(positive).saturating_add(repeated);
             self.gaps += missing;
             if missing > MOST_FILLED {
                 let message = format!(
@@ -94,7 +98,7 @@ impl Survey {
                     .help("a Python node gives ids by the number of rows and would overwrite clients behind a gap; remove the client with the greatest id from the source"));
             }
         }
-        Ok(())
+        Ok(unreadable)
     }
 
     fn leave(&mut self, at: usize, key: Key, why: String) {
@@ -103,8 +107,9 @@ impl Survey {
     }
 
     /// Of records with one unique value the one with the lowest key has it, in every look-up; the others stay behind.
-    fn leave_repeated(&mut self, source: &dyn Source, at: usize, mut suspects: Suspects) -> Result<(), Failure> {
+    fn leave_repeated(&mut self, source: &dyn Source, at: usize, mut suspects: Suspects) -> Result<u64, Failure> {
         let collection = source.collection(at);
+        let before = self.left.len();
         let mut all = source.rows(at)?;
         while let Some((key, row)) = all.next()? {
             if self.left.contains(&(at, key.clone())) {
@@ -124,7 +129,7 @@ impl Survey {
                 }
             }
         }
-        Ok(())
+        Ok((self.left.len() - before) as u64)
     }
 
     /// What cannot be carried, as a failure.
