@@ -55,6 +55,8 @@ enum Section {
     Redis,
     /// Finding, checking and loading each plugin.
     Loading,
+    /// Moving all clients from JSON to SQLite.
+    Moving,
     /// Memory that a client takes, for each backend.
     Footprint,
 }
@@ -97,6 +99,9 @@ fn run(options: &Options) -> Result<(), Failure> {
     }
     if wanted(Section::Loading) {
         sections::loading::run(rounds, &mut bars)?;
+    }
+    if wanted(Section::Moving) {
+        sections::moving::run(fewest, rounds, &mut bars)?;
     }
     if wanted(Section::Footprint) {
         sections::footprint::run(sizes)?;

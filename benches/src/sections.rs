@@ -4,6 +4,7 @@ pub(crate) mod commits;
 pub(crate) mod footprint;
 pub(crate) mod loading;
 pub(crate) mod lookups;
+pub(crate) mod moving;
 pub(crate) mod redis;
 pub(crate) mod writes;
 
@@ -15,6 +16,7 @@ pub(crate) fn child(arguments: &[String]) -> Result<(), Failure> {
     match words[..] {
         ["load", folder, module] => loading::load(folder, module),
         ["dlopen", file] => loading::dlopen(file),
+        ["move", data, from, to] => moving::child(data, from, to),
         ["hold", module, clients, data] => footprint::hold(module, clients.parse()?, data),
         _ => Err(format!("no such measurement: {arguments:?}").into()),
     }

@@ -15,6 +15,8 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use serde_json::{Map, Value};
+
 use crate::commands::{self, Context};
 use crate::config::redact::MASK;
 use crate::config::{Overrides, Places};
@@ -106,9 +108,17 @@ pub struct Global {
     #[arg(long, value_name = "PASSWORD", allow_hyphen_values = true)]
     pub redis_password: Option<String>,
 
+    /// Fail instead of warning where other users of the machine can read or change files that hold secrets
+    #[arg(long)]
+    pub strict: bool,
+
     /// Log more to stderr; twice for even more. $RUST_LOG chooses precisely
     #[arg(long, short, action = ArgAction::Count)]
     pub verbose: u8,
+
+    /// Settings of the backend that go before those of server.json; commands that open more than one store give each its own.
+    #[arg(skip)]
+    pub settings: Map<String, Value>,
 }
 
 impl fmt::Debug for Global {
@@ -120,6 +130,7 @@ impl fmt::Debug for Global {
             .field("redis_host", &self.redis_host)
             .field("redis_port", &self.redis_port)
             .field("redis_password", &self.redis_password.as_ref().map(|_| MASK))
+            .field("strict", &self.strict)
             .field("verbose", &self.verbose)
             .finish()
     }
@@ -128,7 +139,9 @@ impl fmt::Debug for Global {
 impl Global {
     /// Adds what was given further to the right: lists grow, of single values the last one holds.
     fn and_then(&mut self, later: Self) {
-        let Self { config, db_backend, plugins_dir, redis_host, redis_port, redis_password, verbose } = later;
+        let Self { config, db_backend, plugins_dir, redis_host, redis_port, redis_password, strict, verbose, settings } = later;
+        self.strict |= strict;
+        self.settings.extend(settings);
         self.config = config.or_else(|| self.config.take());
         self.db_backend = db_backend.or_else(|| self.db_backend.take());
         self.plugins_dir.extend(plugins_dir);
@@ -146,7 +159,7 @@ impl Global {
             redis_host: self.redis_host.clone(),
             redis_port: self.redis_port,
             redis_password: self.redis_password.clone(),
-            redis_password_from_env: std::env::var("HIVEMIND_REDIS_PASSWORD").ok().filter(|password| !password.is_empty()),
+            settings: self.settings.clone(),
         }
     }
 }
@@ -202,6 +215,12 @@ pub enum Command {
     PrintConfig(commands::print_config::Args),
     /// Tell which backend is in use, where its data is and what it promises
     Status(commands::status::Args),
+    /// Write all records with their secrets to a file that import reads
+    Export(commands::archive::ExportArgs),
+    /// Read all records of an export into the configured backend
+    Import(commands::archive::ImportArgs),
+    /// Copy all records from one backend to another; the source is left untouched
+    MigrateDb(commands::migrate::Args),
     /// List, inspect and pin storage plugins
     #[command(subcommand)]
     Plugins(commands::plugins::Command),

@@ -5,6 +5,7 @@
 
 pub mod add;
 pub mod admin;
+pub mod archive;
 pub mod blacklist;
 pub mod delete;
 pub mod export;
@@ -12,6 +13,7 @@ pub mod generate;
 pub mod list;
 pub mod messages;
 pub mod metadata;
+pub mod migrate;
 pub mod permission;
 mod pick;
 pub mod pin;
@@ -123,6 +125,9 @@ pub fn run(command: &Command, cx: &Context<'_>, out: &mut dyn Write) -> Result<(
         Command::ResetNoisePin(target) => pin::run(target, cx, out),
         Command::PrintConfig(args) => print_config::run(args, cx, out),
         Command::Status(args) => status::run(args, cx, out),
+        Command::Export(args) => archive::export(args, cx, out),
+        Command::Import(args) => archive::import(args, cx, out),
+        Command::MigrateDb(args) => migrate::run(args, cx, out),
         Command::Plugins(command) => plugins::run(command, cx, out),
         Command::Completions(args) => generate::completions(args, out),
         Command::Man(args) => generate::man(args, out),

@@ -3,10 +3,12 @@
 //! A file that cannot be parsed stops the program: the Python node overwrites such a file with defaults and loses everything in it,
 //! this one names the line. What is not known here is kept, as it is somebody else's.
 
-mod database;
+pub(crate) mod database;
 pub mod defaults;
 mod places;
 pub mod redact;
+pub mod secrets;
+pub mod switch;
 
 pub use database::{Database, DatabaseSettings, Overrides};
 pub use places::Places;
@@ -115,6 +117,11 @@ impl Config {
         &self.path
     }
 
+    /// Folders by which the same file is read again.
+    fn places(&self) -> Places {
+        Places { config: PathBuf::new(), data: self.data.clone() }
+    }
+
     /// The operator's data folder, which plugins are given.
     #[must_use]
     pub fn data_dir(&self) -> &Path {
@@ -181,6 +188,13 @@ impl Config {
             _ => None,
         };
         bits.filter(|b| !b.is_nan()).unwrap_or(40.0)
+    }
+
+    /// Whether a secret stands in the file.
+    #[must_use]
+    pub fn holds_secrets(&self) -> bool {
+        let stored = Value::Object(self.stored.clone());
+        redact::redact(&stored) != stored
     }
 
     /// Everything that is in force: the file's settings, then what is assumed for those it does not name.

@@ -13,17 +13,7 @@ const LARGEST: u64 = 16 << 20;
 /// # Errors
 /// What the system said, or what is wrong with the file, and where.
 pub fn read_text(path: &Path) -> Result<String> {
-    let mut options = File::options();
-    options.read(true);
-    // Opening a pipe would wait for somebody to write into it.
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
-    let file = options.open(path)?;
-    let kind = file.metadata()?;
-    if !kind.is_file() {
-        let found = if kind.is_dir() { "a folder" } else { "a pipe or a device" };
-        return Err(Error::other(format!("expected a regular file, found {found}")));
-    }
+    let file = open_regular(path)?;
     let mut content = Vec::new();
     file.take(LARGEST + 1).read_to_end(&mut content)?;
     if content.len() as u64 > LARGEST {
@@ -39,6 +29,25 @@ pub fn read_text(path: &Path) -> Result<String> {
         return Err(Error::other("it begins with a byte order mark at line 1 column 1; save it without one"));
     }
     Ok(text)
+}
+
+/// Opens a regular file for reading; nothing else is waited for.
+///
+/// # Errors
+/// What the system said, or what is there instead.
+pub fn open_regular(path: &Path) -> Result<File> {
+    let mut options = File::options();
+    options.read(true);
+    // Opening a pipe would wait for somebody to write into it.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+    let file = options.open(path)?;
+    let kind = file.metadata()?;
+    if !kind.is_file() {
+        let found = if kind.is_dir() { "a folder" } else { "a pipe or a device" };
+        return Err(Error::other(format!("expected a regular file, found {found}")));
+    }
+    Ok(file)
 }
 
 /// Writes a file beside `path`, makes it durable and renames it over `path`. A new file gets `mode`; one that is there keeps its own

@@ -7,6 +7,8 @@ pub mod commands;
 pub mod config;
 pub mod failure;
 pub mod files;
+pub mod modes;
+pub mod moving;
 pub mod offload;
 pub mod open;
 pub mod plain;

@@ -1,14 +1,19 @@
 //! From the command line and `server.json` to an open storage: the one place where configuration, loader and store meet.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use hivemind_store::{Clients, Options, Storage};
 
 use crate::cli::Global;
 use crate::config::Config;
+use crate::config::secrets::{self, Origin};
 use crate::failure::{Exit, Failure};
+use crate::modes;
+use crate::moving::marker;
 use crate::offload::Threads;
 use crate::plugins::lock::{self, Lock};
+use crate::plugins::search::is_privileged;
 use crate::plugins::{Loader, Plugin, SearchPath};
 
 /// An open storage and where it came from.
@@ -20,22 +25,36 @@ pub struct Opened {
     pub module: String,
     /// The plugin it lives in; `None` for a storage that a test made.
     pub plugin: Option<Plugin>,
+    /// Where its secrets are that `server.json` does not have.
+    pub secrets: Vec<Origin>,
 }
 
 impl Opened {
     /// Brings the clients of the storage up.
     ///
     /// # Errors
-    /// The backend's. What it finds invalid now are its settings: nothing else was asked of it yet.
+    /// `migrating` if the storage is the target of a move that is not finished; the backend's.
     pub fn clients(&self) -> Result<Clients, Failure> {
-        pollster::block_on(Clients::open(&self.storage)).map_err(|error| {
-            let failure = Failure::from(error);
-            if failure.code != "invalid" {
-                return failure;
+        let clients = pollster::block_on(Clients::open(&self.storage)).map_err(|error| self.while_opening(error.into()))?;
+        marker::refuse(&clients)?;
+        Ok(clients)
+    }
+
+    /// What a backend finds invalid while its store is opened are its settings: nothing else was asked of it yet. One that was denied
+    /// may have been given a secret from elsewhere, and then nothing in server.json is to be corrected.
+    #[must_use]
+    pub fn while_opening(&self, failure: Failure) -> Failure {
+        match (&*failure.code, &self.secrets[..]) {
+            ("invalid", _) => {
+                let help = format!("correct the {} block of server.json", self.module);
+                Failure { exit: Exit::Config, ..failure }.help(help)
             }
-            let help = format!("correct the {} block of server.json", self.module);
-            Failure { exit: Exit::Config, ..failure }.help(help)
-        })
+            ("denied", [_, ..]) => {
+                let places: Vec<_> = self.secrets.iter().map(|o| format!("the {} came from {}", o.setting, o.place)).collect();
+                failure.help(format!("correct it: {}", places.join(", ")))
+            }
+            _ => failure,
+        }
     }
 }
 
@@ -63,18 +82,26 @@ impl Opener for FromPlugins {
         let loader = loader(global, config)?;
         let plugin = loader.resolve(&database.module)?;
         let module = plugin.manifest.module.clone();
-        let settings = config.settings(&database, &module)?;
-        let opened = loader.open_checked(plugin, &settings.settings).map_err(|error| {
-            let mut failure = Failure::from(error);
-            if failure.exit == Exit::Config {
-                failure.message = format!("{}, block {module}: {}", config.path().display(), failure.message);
-                failure.help.get_or_insert_with(|| "correct this setting; the file was left as it is".to_owned());
-            }
-            failure
-        })?;
+        let mut block = config.settings(&database, &module)?;
+        let folder = std::path::absolute(config.path()).ok().and_then(|p| p.parent().map(Path::to_owned)).unwrap_or_default();
+        let trusted = !is_privileged();
+        let environment = |name: &str| trusted.then(|| std::env::var_os(name)).flatten();
+        let secrets = secrets::settle(&plugin.manifest, &mut block.settings, &block.given, &folder, &environment)
+            .map_err(|failure| in_block(failure, config, &module))?;
+        let opened = loader.open_checked(plugin, &block.settings).map_err(|error| in_block(error.into(), config, &module))?;
+        modes::check(config, &secrets, &opened.backend.resources(), global.strict)?;
         let options = Options { offload: Some(Arc::new(Threads::new())), ..Options::default() };
-        Ok(Opened { storage: Storage::new(opened.backend, options), module, plugin: Some(opened.plugin) })
+        Ok(Opened { storage: Storage::new(opened.backend, options), module, plugin: Some(opened.plugin), secrets })
     }
+}
+
+/// A failure of the configuration that says which file and block is wrong.
+fn in_block(mut failure: Failure, config: &Config, module: &str) -> Failure {
+    if failure.exit == Exit::Config {
+        failure.message = format!("{}, block {module}: {}", config.path().display(), failure.message);
+        failure.help.get_or_insert_with(|| "correct this setting; the file was left as it is".to_owned());
+    }
+    failure
 }
 
 /// The loader that command line, configuration and lock file describe.

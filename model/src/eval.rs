@@ -39,6 +39,7 @@ use std::cmp::Ordering;
 
 use crate::collection::Collection;
 use crate::error::{Error, Result};
+use crate::json::canonical::sized;
 use crate::json::{self, Json};
 use crate::number::compare_int_real;
 use crate::query::{Condition, Continuation, Op, Order, Query};
@@ -219,6 +220,26 @@ pub fn same(a: ValueRef<'_>, b: ValueRef<'_>) -> bool {
 #[must_use]
 pub fn same_rows(a: &RowView<'_>, b: &RowView<'_>) -> bool {
     a.iter().zip(b.iter()).all(|((_, a), (_, b))| same(a, b))
+}
+
+/// Appends the same bytes for every record that is the [same](same_rows), and others for every other one of the collection: what a
+/// hash of a record is made of. JSON text that is none counts as it stands.
+pub fn write_canonical(row: &RowView<'_>, out: &mut Vec<u8>) {
+    for (_, value) in row.iter() {
+        match value {
+            ValueRef::Nil => out.push(0),
+            ValueRef::Bool(v) => out.extend_from_slice(&[1, u8::from(v)]),
+            ValueRef::Int(v) => sized(2, &v.to_le_bytes(), out),
+            // Zero has two forms of one value.
+            ValueRef::Real(v) => sized(3, &(v + 0.0).to_bits().to_le_bytes(), out),
+            ValueRef::Text(v) => sized(4, v.as_bytes(), out),
+            ValueRef::Blob(v) => sized(5, v, out),
+            ValueRef::Json(v) => match json::parse(v) {
+                Ok(document) => document.write_canonical(out),
+                Err(_) => sized(6, v.as_bytes(), out),
+            },
+        }
+    }
 }
 
 /// The order of two values (rule 2); `None` for json, nil and values of different kinds.

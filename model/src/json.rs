@@ -4,6 +4,7 @@
 //! beyond 64 bits, `1.0` against `1`, escapes of lone surrogates. The dialect is that of Python's `json` module, which wrote the
 //! stores this project opens: `NaN`, `Infinity` and `-Infinity` are numbers, and of repeated names the last counts.
 
+pub(crate) mod canonical;
 pub(crate) mod names;
 mod parse;
 mod text;

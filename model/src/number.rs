@@ -59,6 +59,14 @@ impl Decimal {
         }
         Some(Self { negative, digits, exponent })
     }
+
+    /// Appends bytes that are equal exactly if the numbers are.
+    pub(crate) fn write_canonical(&self, out: &mut Vec<u8>) {
+        out.push(u8::from(self.negative));
+        out.extend_from_slice(&self.exponent.to_le_bytes());
+        out.extend_from_slice(&(self.digits.len() as u64).to_le_bytes());
+        out.extend_from_slice(&self.digits);
+    }
 }
 
 /// Whether two JSON numbers have the same value. `NaN` and `Infinity`, which Python writes, equal themselves.

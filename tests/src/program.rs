@@ -106,6 +106,7 @@ impl Operator {
         let path = self.home().join(name);
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         std::fs::write(&path, content).expect("written");
+        crate::set_mode(&path, 0o600);
         path
     }
 
@@ -116,7 +117,9 @@ impl Operator {
     pub fn configure(&self, config: &Value) {
         let path = self.config();
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-        std::fs::write(path, serde_json::to_string_pretty(config).expect("JSON")).expect("written");
+        std::fs::write(&path, serde_json::to_string_pretty(config).expect("JSON")).expect("written");
+        // As the program and the Python node make it, and as no warning is given about.
+        crate::set_mode(&path, 0o600);
     }
 
     /// The home folder.
@@ -157,7 +160,8 @@ impl Operator {
         words.extend([program.as_os_str(), "--plugins-dir".as_ref(), self.plugins.as_os_str()]);
         words.extend(arguments.iter().map(std::ffi::OsStr::new));
         let mut command = Command::new(words[0]);
-        command.args(&words[1..]).stdin(Stdio::null());
+        // A relative path leads nowhere else.
+        command.args(&words[1..]).stdin(Stdio::null()).current_dir(self.home());
         python::isolate(&mut command, self.home());
         command
     }

@@ -10,6 +10,11 @@ pub trait Console {
     /// Whether the output goes to a screen.
     fn shows_output(&self) -> bool;
 
+    /// Whether remarks go to a screen, so that a bar can be drawn there.
+    fn shows_remarks(&self) -> bool {
+        false
+    }
+
     /// Asks a question and reads a line; `None` when no answer will come.
     ///
     /// # Errors
@@ -31,6 +36,10 @@ impl Console for Terminal {
 
     fn shows_output(&self) -> bool {
         io::stdout().is_terminal()
+    }
+
+    fn shows_remarks(&self) -> bool {
+        io::stderr().is_terminal()
     }
 
     fn ask(&self, question: &str) -> io::Result<Option<String>> {

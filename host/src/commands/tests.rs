@@ -48,7 +48,7 @@ impl Opener for Desk {
     fn open(&self, global: &Global, config: &Config) -> Result<Opened, Failure> {
         let module = config.database(&global.overrides())?.module;
         let storage = Storage::new(self.backend.clone(), Options::default());
-        Ok(Opened { storage, module, plugin: None })
+        Ok(Opened { storage, module, plugin: None, secrets: Vec::new() })
     }
 }
 

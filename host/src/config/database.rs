@@ -1,11 +1,13 @@
 //! The `database` block: which module, and with which settings.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use super::redact::MASK;
+use super::secrets::FILE;
 use super::{Names, defaults};
 use crate::failure::Failure;
 
@@ -16,7 +18,7 @@ pub struct Database {
     pub module: String,
     blocks: Map<String, Value>,
     overrides: Map<String, Value>,
-    redis_password_from_env: Option<String>,
+    settings: Map<String, Value>,
 }
 
 /// What the command line says about the database.
@@ -30,12 +32,12 @@ pub struct Overrides {
     pub redis_port: Option<u16>,
     /// `--redis-password`.
     pub redis_password: Option<String>,
-    /// `$HIVEMIND_REDIS_PASSWORD`. It may stand there for other programs or commands, so no other backend minds it.
-    pub redis_password_from_env: Option<String>,
+    /// Settings of this module that go before those of server.json, whatever it is.
+    pub settings: Map<String, Value>,
 }
 
 /// The module that the `--redis-…` options are about.
-const REDIS: &str = "hivemind-redis-db-plugin";
+pub(crate) const REDIS: &str = "hivemind-redis-db-plugin";
 
 /// A module's settings and where they stand.
 #[derive(Clone, PartialEq)]
@@ -44,6 +46,8 @@ pub struct DatabaseSettings {
     pub module: String,
     /// Its settings.
     pub settings: Map<String, Value>,
+    /// Which of them the command line gave.
+    pub given: BTreeSet<String>,
 }
 
 impl fmt::Debug for Database {
@@ -52,7 +56,7 @@ impl fmt::Debug for Database {
             .field("module", &self.module)
             .field("blocks", &Names(&self.blocks))
             .field("overrides", &Names(&self.overrides))
-            .field("redis_password_from_env", &self.redis_password_from_env.as_ref().map(|_| MASK))
+            .field("settings", &Names(&self.settings))
             .finish()
     }
 }
@@ -64,7 +68,7 @@ impl fmt::Debug for Overrides {
             .field("redis_host", &self.redis_host)
             .field("redis_port", &self.redis_port)
             .field("redis_password", &self.redis_password.as_ref().map(|_| MASK))
-            .field("redis_password_from_env", &self.redis_password_from_env.as_ref().map(|_| MASK))
+            .field("settings", &Names(&self.settings))
             .finish()
     }
 }
@@ -98,7 +102,7 @@ impl Database {
         if let Some(password) = &overrides.redis_password {
             redis.insert("password".to_owned(), password.as_str().into());
         }
-        Ok(Self { module, blocks, overrides: redis, redis_password_from_env: overrides.redis_password_from_env.clone() })
+        Ok(Self { module, blocks, overrides: redis, settings: overrides.settings.clone() })
     }
 
     /// The settings of the module that was found, by its full name. A block under the name that server.json or the command line used,
@@ -126,7 +130,14 @@ impl Database {
             return Err(Failure::usage(message).help(format!("leave them out, or give --config a file without {place}")));
         }
         settings.extend(self.overrides.clone());
-        Ok(DatabaseSettings { module: module.to_owned(), settings })
+        for (name, value) in &self.settings {
+            // One of the two ways to give a secret takes the place of the other.
+            let other = name.strip_suffix(FILE).map_or_else(|| format!("{name}{FILE}"), str::to_owned);
+            settings.shift_remove(&other);
+            settings.insert(name.clone(), value.clone());
+        }
+        let given = self.overrides.keys().chain(self.settings.keys()).cloned().collect();
+        Ok(DatabaseSettings { module: module.to_owned(), settings, given })
     }
 
     /// The setting that the plugin would go by instead of a host and a port that were typed.

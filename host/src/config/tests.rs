@@ -114,7 +114,7 @@ fn debug_shows_no_secret_of_the_configuration_or_the_command_line() {
     let set = ["hivemind-host", "set-metadata", "1", "--key", "noise_psk", "--value", "MARK", "--metadata", r#"{"a": "MARK"}"#];
     let set = crate::cli::Cli::read(set).expect("a command line");
     let mut overrides = cli.global.overrides();
-    overrides.redis_password_from_env = Some("MARK".to_owned());
+    overrides.settings.insert("password".to_owned(), "MARK".into());
     let database = config.database(&overrides).expect("a database");
     let settings = database.settings("hivemind-redis-db-plugin").expect("settings");
     for shown in [

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::manifest::Manifest;
 use super::refusal::Reason;
+use crate::config::secrets::file_settings;
 
 /// Checks the block.
 ///
@@ -27,7 +28,8 @@ pub fn check(manifest: &Manifest, settings: &Map<String, Value>) -> Result<(), R
         object.entry("additionalProperties").or_insert(Value::Bool(false));
     }
     let validator = jsonschema::validator_for(&schema).map_err(|e| broken(e.to_string()))?;
-    let known: Vec<&str> = known_keys(&manifest.config);
+    let files = file_settings(manifest);
+    let known: Vec<&str> = known_keys(&manifest.config).into_iter().chain(files.iter().map(String::as_str)).collect();
     let problems: Vec<String> =
         validator.iter_errors(&Value::Object(settings.clone())).flat_map(|error| describe(&error, &known)).collect();
     if problems.is_empty() { Ok(()) } else { Err(Reason::Settings(problems)) }

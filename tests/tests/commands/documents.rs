@@ -8,7 +8,7 @@ use hivemind_tests::{build, place, root};
 
 use super::*;
 
-const COMMANDS: [&str; 26] = [
+const COMMANDS: [&str; 29] = [
     "add-client",
     "list-clients",
     "export-clients",
@@ -32,6 +32,9 @@ const COMMANDS: [&str; 26] = [
     "reset-noise-pin",
     "print-config",
     "status",
+    "export",
+    "import",
+    "migrate-db",
     "plugins",
     "completions",
     "man",
