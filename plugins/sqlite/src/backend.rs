@@ -1,6 +1,7 @@
 //! The trait, over one writing connection, a pool of reading ones, and a history of changes.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use hivemind_abi::model::{
 };
 use rusqlite::Connection;
 
+use crate::backup::{self, Restore};
 use crate::config::{Config, Location};
 use crate::connection::{Opener, check_version};
 use crate::file::DatabaseFile;
@@ -173,8 +175,9 @@ impl Sqlite {
 
 impl Backend for Sqlite {
     fn capabilities(&self) -> Capabilities {
-        use Capability::{AtomicBatch, ChangeTracking, Durable, Encryption, InlineReads, MultiProcess, Unique};
-        let encrypted = Capabilities::of(&[Durable, AtomicBatch, Unique, MultiProcess, Encryption, ChangeTracking, InlineReads]);
+        use Capability::{AtomicBatch, ChangeTracking, Durable, Encryption, InlineReads, MultiProcess, OnlineBackup, Unique};
+        let all = [Durable, AtomicBatch, Unique, MultiProcess, Encryption, OnlineBackup, ChangeTracking, InlineReads];
+        let encrypted = Capabilities::of(&all);
         match self.opener.file() {
             Some(_) if self.opener.cipher().is_on() => encrypted,
             Some(_) => encrypted.without(Encryption),
@@ -283,8 +286,23 @@ impl Backend for Sqlite {
 
     fn maintain(&self, cx: &Context<'_>, task: &Task) -> Result<Report> {
         let left = self.enter(cx)?;
+        if let Task::VerifyBackup { from, collections } = task {
+            return backup::verify(cx, from.as_ref(), &self.opener, collections);
+        }
+        if self.opener.file().is_none() && !matches!(task, Task::Verify | Task::Vacuum | Task::Checkpoint) {
+            return Err(Error::unsupported(format!("a database in memory does not offer {task:?}")));
+        }
         let store = self.store()?;
         match task {
+            Task::Backup { to } => {
+                let connection = self.reader(cx, left, store, Use::Long)?;
+                backup::backup(cx, &connection, &self.opener, to.as_ref())
+            }
+            Task::Restore { from, keep } => {
+                let collections: Vec<Collection> = self.catalog.iter().map(|(_, c)| c.as_ref().clone()).collect();
+                let (opener, opened, host) = (&self.opener, &store.opened, &self.host);
+                Restore { opener, opened, host, collections: &collections }.run(cx, from.as_ref(), keep.as_ref().map(Path::new))
+            }
             Task::Verify => {
                 let connection = self.reader(cx, left, store, Use::Long)?;
                 maintain::verify(cx, &connection, &self.opener, &self.tables())

@@ -59,6 +59,11 @@ impl Opener {
         Self { file, cipher, synchronous, busy_timeout, damage: AtomicU64::new(0) }
     }
 
+    /// What opens a copy of the file, whose salt may be another.
+    pub(crate) fn for_copy(&self, file: DatabaseFile) -> Self {
+        Self::new(Some(file), self.cipher.for_another_file(), self.synchronous, self.busy_timeout)
+    }
+
     /// What opens the file.
     pub(crate) const fn cipher(&self) -> &Cipher {
         &self.cipher
