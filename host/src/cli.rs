@@ -202,6 +202,13 @@ pub enum Command {
     PrintConfig(commands::print_config::Args),
     /// Tell which backend is in use, where its data is and what it promises
     Status(commands::status::Args),
+    /// Back the store up while it is in use
+    Backup(commands::backup::Args),
+    /// Put a backup in the place of what is stored
+    Restore(commands::restore::Args),
+    /// Check, repair and tend the store
+    #[command(subcommand)]
+    Db(commands::db::Command),
     /// List, inspect and pin storage plugins
     #[command(subcommand)]
     Plugins(commands::plugins::Command),

@@ -9,12 +9,12 @@ use std::time::Duration;
 use hivemind_abi::Host;
 use hivemind_abi::model::{
     Applied, Backend, Capabilities, Capability, Catalog, Changes, Collection, CollectionId, Condition, Context, Error, Key,
-    KeyRef, Lookup, Mutation, Op, Page, Query, Report, Resource, Result, Row, Task, Token, Unreadable, ValueRef, eval,
+    KeyRef, Lookup, Mutation, Op, Page, Query, Report, Resource, Result, Row, Task, Token, Unreadable, Value, ValueRef, eval,
 };
 use rusqlite::Connection;
 
 use crate::backup::{self, Restore};
-use crate::config::{Config, Location};
+use crate::config::{Config, Location, Password};
 use crate::connection::{Opener, check_version};
 use crate::file::DatabaseFile;
 use crate::group::Group;
@@ -23,7 +23,7 @@ use crate::pool::{Lease, Use, closed};
 use crate::statements::Table;
 use crate::store::Store;
 use crate::transaction::{self, Writing};
-use crate::{find, maintain, schema};
+use crate::{find, maintain, rekey, schema};
 
 /// As many as a catalog registers.
 const TABLES: usize = 128;
@@ -165,6 +165,26 @@ impl Sqlite {
         Ok(records)
     }
 
+    /// Makes indexes anew, empties the log and removes copies that were cut.
+    fn repair(&self, cx: &Context<'_>, store: &Store) -> Result<Report> {
+        let created = self.sync(cx)?.get("indexes_created").cloned().unwrap_or(Value::Nil);
+        let connection = self.writer(cx, store)?;
+        let failed = |e: rusqlite::Error| self.opener.failed(&e);
+        {
+            let writing = Writing::begin(cx, &connection, &self.opener, &store.opened, &store.history)?;
+            connection.execute_batch("REINDEX").map_err(failed)?;
+            writing.commit(Some(Vec::new()))?;
+        }
+        let emptied = self.outside_batch(store, &connection, || maintain::checkpoint(&connection, &self.opener))?;
+        drop(connection);
+        let removed = self.opener.file().map_or(0, |file| backup::remove_leftovers(file.path()));
+        Ok(Report::new()
+            .with("indexes_created", created)
+            .with("indexes_rebuilt", true)
+            .with("log_emptied", emptied.get("complete").cloned().unwrap_or(Value::Nil))
+            .with("leftovers_removed", i64::try_from(removed).unwrap_or(i64::MAX)))
+    }
+
     /// Runs what commits outside of a batch and changes no record, and settles what the commit was.
     fn outside_batch<T>(&self, store: &Store, connection: &Connection, work: impl FnOnce() -> Result<T>) -> Result<T> {
         store.opened.check(connection)?;
@@ -292,6 +312,12 @@ impl Backend for Sqlite {
         if self.opener.file().is_none() && !matches!(task, Task::Verify | Task::Vacuum | Task::Checkpoint) {
             return Err(Error::unsupported(format!("a database in memory does not offer {task:?}")));
         }
+        if let Task::Rekey { password } = task {
+            let password = password.as_deref().map(Password::new).transpose()?;
+            // Each connection of ours would keep the file open.
+            self.close(cx)?;
+            return rekey::rekey(cx, &self.opener, password);
+        }
         let store = self.store()?;
         match task {
             Task::Backup { to } => {
@@ -311,6 +337,7 @@ impl Backend for Sqlite {
                 let connection = self.writer(cx, store)?;
                 self.outside_batch(store, &connection, || maintain::vacuum(&connection, &self.opener))
             }
+            Task::Repair => self.repair(cx, store),
             Task::Checkpoint => {
                 let connection = self.writer(cx, store)?;
                 self.outside_batch(store, &connection, || maintain::checkpoint(&connection, &self.opener))

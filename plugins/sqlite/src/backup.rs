@@ -5,6 +5,8 @@
 //! like any other and a crash takes back. And **what is restored was prepared elsewhere**: the backup is copied beside the file,
 //! checked, and brought to the present schema there, so that the live file goes from its old content to the new one in a single step.
 
+use std::fs::File;
+use std::ops::Deref;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -26,6 +28,9 @@ use crate::statements::{Table, quoted};
 
 /// Pages between two looks at the caller's time.
 const STEP: i32 = 256;
+/// The end of a copy's name, and the characters before it that make it one of its own.
+const SUFFIX: &str = ".tmp";
+const RANDOM: usize = 16;
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Writes a backup of what `source` sees now.
@@ -49,10 +54,10 @@ pub(crate) fn backup(cx: &Context<'_>, source: &Connection, opener: &Opener, to:
     // One file, that a program which may only read it can open.
     without_log(&open_private(&copy, opener).map_err(written)?).map_err(written)?;
     seal::seal(&copy).map_err(|e| error::from_io(e, "writing", to))?;
-    let bytes = std::fs::metadata(&copy).map_or(0, |m| m.len());
-    copy.persist_noclobber(to).map_err(|e| match e.error.kind() {
+    let bytes = std::fs::metadata(&*copy).map_or(0, |m| m.len());
+    copy.persist_noclobber(to).map_err(|e| match e.kind() {
         std::io::ErrorKind::AlreadyExists => taken(to),
-        _ => error::from_io(e.error, "writing", to),
+        _ => error::from_io(e, "writing", to),
     })?;
     sync_folder(Some(folder));
     Ok(Report::new().with("bytes", i64::try_from(bytes).unwrap_or(i64::MAX)))
@@ -65,7 +70,7 @@ pub(crate) fn backup(cx: &Context<'_>, source: &Connection, opener: &Opener, to:
 pub(crate) fn verify(cx: &Context<'_>, from: &Path, opener: &Opener, collections: &[Collection]) -> Result<Report> {
     let place = from.display().to_string();
     let damaged = |message: String| Problem { collection: String::new(), key: None, message };
-    let found = examine(from, opener).and_then(|file| {
+    let found = examine(from).and_then(|file| {
         let (seal, length) = seal::check(from, |_| Ok(())).map_err(|e| error::from_io(e, "reading", from))?;
         let opener = opener.for_copy(file);
         let stored = opener.file().map_or(Ok(Stored::default()), |file| file.look(opener.cipher()))?;
@@ -119,7 +124,7 @@ impl Restore<'_> {
             let message = format!("{} is the store itself; name a backup of it", from.display());
             return Err(Error::invalid(message).place(from.display().to_string()));
         }
-        examine(from, self.opener)?;
+        examine(from)?;
         check_space(folder_of(live.path()), i64::try_from(std::fs::metadata(from).map_or(0, |m| m.len())).unwrap_or(i64::MAX))?;
         let copy = beside(live.path())?;
         let (source, records) = self.prepare(cx, from, &copy)?;
@@ -131,7 +136,8 @@ impl Restore<'_> {
         // Nobody commits from here on, so this is exactly what is replaced.
         if let Some(keep) = keep {
             let reader = self.opener.reader()?.ok_or_else(|| Error::unsupported("a database in memory is not restored"))?;
-            backup(cx, &reader, self.opener, keep).map_err(|e| e.context("the present state could not be kept, and nothing was changed"))?;
+            backup(cx, &reader, self.opener, keep)
+                .map_err(|e| e.context("the present state could not be kept, and nothing was changed"))?;
         }
         self.opened.look()?;
         run(cx, &pages, self.opener).map_err(|e| e.context("nothing was changed"))?;
@@ -145,7 +151,7 @@ impl Restore<'_> {
     /// Copies the backup, checks the copy and brings it to the present form.
     fn prepare(&self, cx: &Context<'_>, from: &Path, copy: &Path) -> Result<(Connection, i64)> {
         let place = from.display().to_string();
-        let mut out = std::fs::File::options().write(true).open(copy).map_err(|e| error::from_io(e, "writing", copy))?;
+        let mut out = File::options().write(true).open(copy).map_err(|e| error::from_io(e, "writing", copy))?;
         let seal = seal::check(from, |bytes| std::io::Write::write_all(&mut out, bytes));
         let seal = seal.map_err(|e| error::from_io(e, "copying", from))?;
         drop(out);
@@ -189,7 +195,9 @@ impl Restore<'_> {
             return Ok(());
         }
         if self.opener.cipher().is_on() {
-            let message = format!("the backup has pages of {here} bytes, the store has pages of {there}; move the store away to restore it");
+            let message = format!(
+                "the backup has pages of {here} bytes, the store has pages of {there}; move the store away to restore it"
+            );
             return Err(Error::unsupported(message));
         }
         source.execute_batch(&format!("PRAGMA page_size = {there}; VACUUM")).map_err(failed)
@@ -245,13 +253,58 @@ fn run(cx: &Context<'_>, pages: &Backup<'_, '_>, opener: &Opener) -> Result<()> 
 }
 
 /// A new file, for the owner alone, in the folder of `path`. It vanishes unless it gets a name.
-fn beside(path: &Path) -> Result<TempPath> {
-    let prefix = format!(".{}.", path.file_name().unwrap_or_default().to_string_lossy());
-    let made = tempfile::Builder::new().prefix(&prefix).suffix(".tmp").rand_bytes(16).tempfile_in(folder_of(path));
-    made.map(tempfile::NamedTempFile::into_temp_path).map_err(|e| error::from_io(e, "writing beside", path))
+pub(crate) fn beside(path: &Path) -> Result<Copy> {
+    let made = tempfile::Builder::new().prefix(&prefix(path)).suffix(SUFFIX).rand_bytes(RANDOM).tempfile_in(folder_of(path));
+    let (file, path) = made.map(tempfile::NamedTempFile::into_parts).map_err(|e| error::from_io(e, "writing beside", path))?;
+    // Where locks are not to be had, a copy that was cut stays.
+    let _ = file.try_lock();
+    Ok(Copy { path, _locked: file })
 }
 
-fn folder_of(path: &Path) -> &Path {
+/// A file that is not whole yet. It is locked, so that nobody takes it for one that was cut.
+pub(crate) struct Copy {
+    path: TempPath,
+    _locked: File,
+}
+
+impl Copy {
+    /// Gives it its name, and takes that of what has it.
+    pub(crate) fn persist(self, to: &Path) -> std::io::Result<()> {
+        self.path.persist(to).map_err(|e| e.error)
+    }
+
+    /// Gives it its name unless something has it.
+    fn persist_noclobber(self, to: &Path) -> std::io::Result<()> {
+        self.path.persist_noclobber(to).map_err(|e| e.error)
+    }
+}
+
+impl Deref for Copy {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn prefix(path: &Path) -> String {
+    format!(".{}.", path.file_name().unwrap_or_default().to_string_lossy())
+}
+
+/// Removes copies beside a file that nobody is making any more, and tells how many they were.
+pub(crate) fn remove_leftovers(path: &Path) -> usize {
+    let prefix = prefix(path);
+    let is_ours = |name: &str| {
+        let random = name.strip_prefix(&prefix).and_then(|name| name.strip_suffix(SUFFIX));
+        random.is_some_and(|random| random.len() == RANDOM && random.bytes().all(|b| b.is_ascii_alphanumeric()))
+    };
+    let entries = std::fs::read_dir(folder_of(path)).into_iter().flatten().flatten();
+    let ours = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_ours));
+    let is_cut = |path: &Path| File::open(path).is_ok_and(|file| file.try_lock().is_ok());
+    ours.filter(|entry| is_cut(&entry.path()) && std::fs::remove_file(entry.path()).is_ok()).count()
+}
+
+pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
@@ -270,11 +323,13 @@ fn without_log(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// What can be told of a backup before it is opened.
-fn examine(from: &Path, _opener: &Opener) -> Result<DatabaseFile> {
+fn examine(from: &Path) -> Result<DatabaseFile> {
     let place = from.display().to_string();
     let file = DatabaseFile::new(from.to_owned());
     match std::fs::metadata(from) {
-        Ok(found) if !found.is_file() => return Err(Error::invalid(format!("{place} is no regular file; name a backup")).place(place)),
+        Ok(found) if !found.is_file() => {
+            return Err(Error::invalid(format!("{place} is no regular file; name a backup")).place(place));
+        }
         Ok(found) if found.len() == 0 => return Err(Error::corrupt(format!("{place} is empty: it was cut short")).place(place)),
         Ok(_) => {}
         Err(e) => return Err(error::from_io(e, "reading", from)),
@@ -322,7 +377,8 @@ fn check_space(folder: &Path, needed: i64) -> Result<()> {
         return Ok(());
     }
     let place = folder.display().to_string();
-    Err(Error::io(format!("disk full: {place} has {free} bytes left, and {needed} are needed; free space and try again")).place(place))
+    Err(Error::io(format!("disk full: {place} has {free} bytes left, and {needed} are needed; free space and try again"))
+        .place(place))
 }
 
 #[cfg(not(unix))]

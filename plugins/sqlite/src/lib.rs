@@ -24,6 +24,7 @@ mod maintain;
 mod migrate;
 mod opened;
 mod pool;
+mod rekey;
 mod schema;
 mod seal;
 mod statements;

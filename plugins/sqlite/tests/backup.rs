@@ -44,8 +44,10 @@ fn mode(path: &str) -> u32 {
 }
 
 fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<_> =
-        std::fs::read_dir(folder).expect("a folder").map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<_> = std::fs::read_dir(folder)
+        .expect("a folder")
+        .map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort();
     names
 }
@@ -201,7 +203,7 @@ fn what_is_wrong_with_a_backup_is_said_and_changes_nothing() {
         let whole = std::fs::read(&file).expect("read");
         let damaged = path(&folder, "damaged.backup");
         let mut random = fastrand_like(7);
-        for round in 0..60 {
+        for round in 0..if password.is_some() { 16 } else { 60 } {
             let mut bytes = whole.clone();
             let at = usize::try_from(random()).unwrap_or(0) % bytes.len();
             if round % 2 == 0 {
@@ -287,4 +289,75 @@ fn an_older_form_another_page_size_and_other_columns_are_brought_up() {
     assert!(get(&store, id, 7).is_none());
     insert(&store, id, client(2, "new"));
     assert!(store.maintain(&CX, &Task::Verify).expect("verified").problems.is_empty());
+}
+
+#[test]
+fn another_password_a_first_one_and_none() {
+    let folder = Folder::new();
+    let (store, id) = opened(&folder, None);
+    for n in 1..=100 {
+        insert(&store, id, client(n, &format!("k{n}")));
+    }
+    let rekey =
+        |store: &Sqlite, password: Option<&str>| store.maintain(&CX, &Task::Rekey { password: password.map(str::to_owned) });
+    // Somebody else has it open, idle.
+    let (other, _) = opened(&folder, None);
+    let error = rekey(&store, Some(PASSWORD)).expect_err("in use");
+    assert_eq!(error.code(), Code::Busy, "{error}");
+    assert!(error.message().contains("open in another program") && !error.message().contains("tulip"), "{error}");
+    assert_eq!(count(&other, id), 100);
+    other.close(&CX).expect("closes");
+    let mut before = None;
+    for next in [Some(PASSWORD), Some("another"), None] {
+        let handle = folder.open_with(&serde_json::json!({ "password": before }).to_string());
+        rekey(&handle, next).expect("another password");
+        assert_eq!(handle.get(&CX, id, Key::Int(1).as_ref()).expect_err("closed").code(), Code::Unavailable);
+        let header = std::fs::read(folder.file()).expect("read");
+        assert_eq!(header.starts_with(b"SQLite format 3"), next.is_none());
+        let (again, id) = opened(&folder, next);
+        assert_eq!(count(&again, id), 100);
+        assert!(again.maintain(&CX, &Task::Verify).expect("verified").problems.is_empty());
+        again.apply(&CX, &[rename(id, 1, "written")]).expect("written");
+        again.close(&CX).expect("closes");
+        let error = folder.open_with(&serde_json::json!({ "password": before }).to_string()).prepare(&CX, &[clients()]);
+        assert_eq!(error.expect_err("the old password").code(), Code::Denied);
+        assert_eq!(mode(&folder.file().display().to_string()), 0o600);
+        before = next;
+    }
+    assert_eq!(names(&folder.path().join("hivemind-core")), ["clients.db"]);
+    let wrong = folder.open_with(r#"{"password": "wrong"}"#);
+    assert_eq!(rekey(&wrong, None).expect_err("wrong").code(), Code::Denied);
+}
+
+/// It came while the password was changed, and waits at the file that has gone: it must not write beside the new one.
+#[test]
+fn who_opened_the_old_file_before_the_swap_is_told_that_it_is_no_database() {
+    let folder = Folder::new();
+    let (store, id) = opened(&folder, None);
+    insert(&store, id, client(1, "a"));
+    store.close(&CX).expect("closes");
+    let late = folder.other_program();
+    let handle = folder.open_with("{}");
+    handle.maintain(&CX, &Task::Rekey { password: Some(PASSWORD.to_owned()) }).expect("another password");
+    let error = late.execute_batch("PRAGMA journal_mode = WAL; DELETE FROM clients").expect_err("gone");
+    assert_eq!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::NotADatabase), "{error}");
+    assert_eq!(names(&folder.path().join("hivemind-core")), ["clients.db"]);
+    let (again, id) = opened(&folder, Some(PASSWORD));
+    assert_eq!(count(&again, id), 1);
+}
+
+#[test]
+fn repair_mends_indexes_and_clears_away_what_crashes_left() {
+    let folder = Folder::new();
+    let (store, id) = opened(&folder, None);
+    insert(&store, id, client(1, "a"));
+    folder.other_program().execute_batch("DROP INDEX idx_clients_api_key").expect("dropped");
+    let data = folder.path().join("hivemind-core");
+    std::fs::write(data.join(".clients.db.0123456789abcdef.tmp"), "half").expect("written");
+    std::fs::write(data.join(".clients.db.mine.tmp"), "mine").expect("written");
+    let report = store.maintain(&CX, &Task::Repair).expect("repaired");
+    assert_eq!(report.get("indexes_created"), Some(&Value::Int(1)), "{report:?}");
+    assert_eq!(report.get("leftovers_removed"), Some(&Value::Int(1)), "{report:?}");
+    assert!(data.join(".clients.db.mine.tmp").exists());
+    assert_eq!(count(&store, id), 1);
 }
