@@ -221,6 +221,13 @@ pub enum Command {
     Import(commands::archive::ImportArgs),
     /// Copy all records from one backend to another; the source is left untouched
     MigrateDb(commands::migrate::Args),
+    /// Back the store up while it is in use
+    Backup(commands::backup::Args),
+    /// Put a backup in the place of what is stored
+    Restore(commands::restore::Args),
+    /// Check, repair and tend the store
+    #[command(subcommand)]
+    Db(commands::db::Command),
     /// List, inspect and pin storage plugins
     #[command(subcommand)]
     Plugins(commands::plugins::Command),

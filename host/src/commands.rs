@@ -6,7 +6,9 @@
 pub mod add;
 pub mod admin;
 pub mod archive;
+pub mod backup;
 pub mod blacklist;
+pub mod db;
 pub mod delete;
 pub mod export;
 pub mod generate;
@@ -20,17 +22,19 @@ pub mod pin;
 pub mod plugins;
 pub mod print_config;
 pub mod rename;
+pub mod restore;
 mod show;
 pub mod status;
 
 use std::io::Write;
 
+use hivemind_model::{Report, Task};
 use hivemind_store::Clients;
 use hivemind_store::clients::Permission;
 
 use crate::cli::{Command, Console, Global};
 use crate::config::{Config, Places};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::open::{Opened, Opener};
 
 /// What a command works with.
@@ -87,6 +91,43 @@ impl Context<'_> {
     }
 }
 
+impl Session {
+    /// Does a piece of maintenance, which takes the time it needs.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub fn maintain(&self, task: &Task) -> Result<Report, Failure> {
+        maintain(&self.opened, task)
+    }
+}
+
+/// Does a piece of maintenance in a store that may not be prepared.
+pub(super) fn maintain(opened: &Opened, task: &Task) -> Result<Report, Failure> {
+    opened.storage.backend().maintain(&hivemind_model::Context::unbounded(), task).map_err(|error| {
+        let unsupported = error.code() == hivemind_model::Code::Unsupported;
+        let failure = Failure::from(error);
+        if unsupported {
+            failure.help(format!("{} does not offer this; `status` shows what it promises", opened.module))
+        } else {
+            failure
+        }
+    })
+}
+
+/// Asks for a yes; `without` says how to do without.
+pub(super) fn confirm(question: &str, without: &str, cx: &Context<'_>) -> Result<(), Failure> {
+    loop {
+        let Some(answer) = cx.console.ask(question)? else {
+            return Err(Failure::usage("no answer came; nothing was changed").help(without));
+        };
+        match answer.trim().to_lowercase().as_str() {
+            "y" | "yes" => return Ok(()),
+            "" | "n" | "no" => return Err(Failure::new(Exit::Aborted, "aborted", "nothing was changed")),
+            _ => cx.console.note("Please answer y or n."),
+        }
+    }
+}
+
 /// The client that a command is about.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Target {
@@ -128,6 +169,9 @@ pub fn run(command: &Command, cx: &Context<'_>, out: &mut dyn Write) -> Result<(
         Command::Export(args) => archive::export(args, cx, out),
         Command::Import(args) => archive::import(args, cx, out),
         Command::MigrateDb(args) => migrate::run(args, cx, out),
+        Command::Backup(args) => backup::run(args, cx, out),
+        Command::Restore(args) => restore::run(args, cx, out),
+        Command::Db(command) => db::run(command, cx, out),
         Command::Plugins(command) => plugins::run(command, cx, out),
         Command::Completions(args) => generate::completions(args, out),
         Command::Man(args) => generate::man(args, out),

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use crate::collection::Collection;
 use crate::value::{Key, Value};
 
 /// A piece of maintenance.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Task {
     /// Read everything and report what is unreadable, duplicated or inconsistent. Changes nothing.
@@ -14,12 +15,14 @@ pub enum Task {
     Vacuum,
     /// Move what is in a side log into the main file.
     Checkpoint,
-    /// Write a consistent copy to this path, which must not exist.
+    /// Write a consistent copy of all collections, prepared or not, to this path, where nothing may be. It is as encrypted as the
+    /// store, and whole when it gets its name. Reports `bytes`.
     Backup {
         /// The file to create.
         to: String,
     },
-    /// Encrypt what is stored under another password. Without one, store it unencrypted.
+    /// Encrypt what is stored under another password. Without one, store it unencrypted. The handle needs the store for itself, so it
+    /// is `busy` while anybody else has it open, and it is closed by this: open it anew with the new password.
     Rekey {
         /// The new password. It is in no message and no `Debug`.
         password: Option<String>,
@@ -32,6 +35,24 @@ pub enum Task {
         /// Change nothing, and tell what would be done.
         dry_run: bool,
     },
+    /// Put what a backup holds in the place of everything that is stored. The backup is verified first; one that is damaged, newer or
+    /// opened by another password changes nothing. Other handles see the new content at their next call. Reports `records`.
+    Restore {
+        /// A file that [`Task::Backup`] made.
+        from: String,
+        /// Where to write a backup of what is replaced, where nothing may be; `None`: it is lost.
+        keep: Option<String>,
+    },
+    /// Read a backup and report what is wrong with it, as [`Task::Verify`] does for the store, which is neither opened nor prepared.
+    VerifyBackup {
+        /// A file that [`Task::Backup`] made.
+        from: String,
+        /// The collections whose records are looked at one by one.
+        collections: Vec<Collection>,
+    },
+    /// Make derived structures anew (indexes, counters) and finish or clear away what crashes left, losing no record. Reports what was
+    /// done.
+    Repair,
 }
 
 impl fmt::Debug for Task {
@@ -43,6 +64,9 @@ impl fmt::Debug for Task {
             Self::Backup { to } => f.debug_struct("Backup").field("to", to).finish(),
             Self::Rekey { .. } => f.debug_struct("Rekey").finish_non_exhaustive(),
             Self::Move { to, dry_run } => f.debug_struct("Move").field("to", to).field("dry_run", dry_run).finish(),
+            Self::Restore { from, keep } => f.debug_struct("Restore").field("from", from).field("keep", keep).finish(),
+            Self::VerifyBackup { from, .. } => f.debug_struct("VerifyBackup").field("from", from).finish_non_exhaustive(),
+            Self::Repair => f.write_str("Repair"),
         }
     }
 }

@@ -21,6 +21,12 @@ pub trait Console {
     /// What the system said.
     fn ask(&self, question: &str) -> io::Result<Option<String>>;
 
+    /// The same for what nobody must see: the line is not shown while it is typed.
+    ///
+    /// # Errors
+    /// What the system said.
+    fn ask_secret(&self, question: &str) -> io::Result<Option<String>>;
+
     /// Tells the operator something that is not part of the output.
     fn note(&self, text: &str);
 }
@@ -57,8 +63,51 @@ impl Console for Terminal {
         Ok((read > 0).then(|| line.trim_end_matches(['\n', '\r']).to_owned()))
     }
 
+    fn ask_secret(&self, question: &str) -> io::Result<Option<String>> {
+        let unseen = Unseen::begin()?;
+        let answer = self.ask(question);
+        drop(unseen);
+        // The line's end was not shown either.
+        self.note("");
+        answer
+    }
+
     fn note(&self, text: &str) {
         // Nothing can be done about a closed stderr, and the command's result does not depend on it.
         let _ = writeln!(io::stderr(), "{text}");
+    }
+}
+
+/// A terminal that does not show what is typed, until this is dropped.
+#[cfg(unix)]
+struct Unseen(rustix::termios::Termios);
+
+#[cfg(unix)]
+impl Unseen {
+    fn begin() -> io::Result<Self> {
+        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+        let before = tcgetattr(io::stdin())?;
+        let mut unseen = before.clone();
+        unseen.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(io::stdin(), OptionalActions::Flush, &unseen)?;
+        Ok(Self(before))
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Unseen {
+    fn drop(&mut self) {
+        let _ = rustix::termios::tcsetattr(io::stdin(), rustix::termios::OptionalActions::Now, &self.0);
+    }
+}
+
+/// Elsewhere a password is read from a file or the environment.
+#[cfg(not(unix))]
+struct Unseen;
+
+#[cfg(not(unix))]
+impl Unseen {
+    fn begin() -> io::Result<Self> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "this system's terminal cannot hide what is typed"))
     }
 }

@@ -20,7 +20,7 @@ pub struct Args {
 }
 
 /// One line of the status: its name in JSON, its label on the screen, its value.
-type Fact = (String, String, serde_json::Value);
+pub(super) type Fact = (String, String, serde_json::Value);
 
 /// Tells how things stand.
 ///
@@ -46,21 +46,13 @@ pub fn run(args: &Args, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Fai
     facts.push(fact("clients", "Clients", json!(live)));
     facts.push(fact("revoked_clients", "Revoked clients", json!(revoked)));
     facts.push(fact("unreadable_clients", "Unreadable", json!(unreadable)));
-    if args.json {
-        let object: serde_json::Map<_, _> = facts.into_iter().map(|(name, _, value)| (name, value)).collect();
-        writeln!(out, "{}", crate::config::pretty(&object.into(), b"  "))?;
-    } else {
-        let width = facts.iter().map(|(_, label, _)| label.chars().count()).max().unwrap_or_default();
-        for (_, label, value) in &facts {
-            writeln!(out, "{label:width$}  {}", show::text(&words(value)))?;
-        }
-        if live == 0 && unreadable == 0 {
-            writeln!(
-                out,
-                "\nThere are no clients yet. Next:\n  hivemind-host add-client --name kitchen --allow recognizer_loop:utterance"
-            )?;
-            writeln!(out, "  hivemind-host list-clients")?;
-        }
+    print(facts, args.json, out)?;
+    if !args.json && live == 0 && unreadable == 0 {
+        writeln!(
+            out,
+            "\nThere are no clients yet. Next:\n  hivemind-host add-client --name kitchen --allow recognizer_loop:utterance"
+        )?;
+        writeln!(out, "  hivemind-host list-clients")?;
     }
     if in_use {
         cx.console.note(
@@ -73,6 +65,20 @@ database in WAL mode in a rare race while the log is reset; see the operator gui
     }
     for problem in &report.problems {
         cx.console.note(&format!("warning: {}: {}", problem.collection, show::text(&problem.message)));
+    }
+    Ok(())
+}
+
+/// Prints facts, one a line, or as JSON.
+pub(super) fn print(facts: Vec<Fact>, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
+    if json {
+        let object: serde_json::Map<_, _> = facts.into_iter().map(|(name, _, value)| (name, value)).collect();
+        writeln!(out, "{}", crate::config::pretty(&object.into(), b"  "))?;
+        return Ok(());
+    }
+    let width = facts.iter().map(|(_, label, _)| label.chars().count()).max().unwrap_or_default();
+    for (_, label, value) in &facts {
+        writeln!(out, "{label:width$}  {}", show::text(&words(value)))?;
     }
     Ok(())
 }
@@ -102,17 +108,20 @@ fn facts(session: &Session, report: &Report) -> Vec<Fact> {
     let capabilities: Vec<&str> = session.opened.storage.capabilities().iter().map(Capability::name).collect();
     facts.push(fact("capabilities", "Capabilities", json!(capabilities)));
     facts.extend(assumed(session).into_iter().filter(|(name, ..)| report.get(name).is_none()));
-    for (name, value) in &report.entries {
-        let label = match name.as_str() {
-            "location" => "Data".to_owned(),
-            "schema_version" => "Schema version".to_owned(),
-            "acknowledged_write" => "An acknowledged write".to_owned(),
-            "engine" => "Engine".to_owned(),
-            other => show::text(&sentence(other)).into_owned(),
-        };
-        facts.push((name.clone(), label, value_json(name, value)));
-    }
+    facts.extend(report.entries.iter().map(|(name, value)| entry(name, value)));
     facts
+}
+
+/// A fact that a backend tells.
+pub(super) fn entry(name: &str, value: &Value) -> Fact {
+    let label = match name {
+        "location" => "Data".to_owned(),
+        "schema_version" => "Schema version".to_owned(),
+        "acknowledged_write" => "An acknowledged write".to_owned(),
+        "engine" => "Engine".to_owned(),
+        other => show::text(&sentence(other)).into_owned(),
+    };
+    (name.to_owned(), label, value_json(name, value))
 }
 
 /// What an operator looks for, for a backend that does not tell it itself.
@@ -149,7 +158,8 @@ fn value_json(name: &str, value: &Value) -> serde_json::Value {
     shown.get_mut(name).map(serde_json::Value::take).unwrap_or_default()
 }
 
-fn words(value: &serde_json::Value) -> String {
+/// A value for a person.
+pub(super) fn words(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::String(text) => text.clone(),
         serde_json::Value::Array(items) => items.iter().map(words).collect::<Vec<_>>().join(", "),

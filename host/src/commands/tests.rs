@@ -39,6 +39,10 @@ impl Console for Desk {
         Ok(self.answers.borrow_mut().pop_front())
     }
 
+    fn ask_secret(&self, question: &str) -> io::Result<Option<String>> {
+        self.ask(question)
+    }
+
     fn note(&self, text: &str) {
         self.notes.borrow_mut().push(text.to_owned());
     }

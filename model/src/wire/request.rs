@@ -311,30 +311,43 @@ impl Wire for Change {
     }
 }
 
-/// An array of the task's number and its parameters: 0 verify · 1 vacuum · 2 checkpoint · 3 backup (to) · 4 rekey (password or nil) · 5 move (to,
-/// bool: only a trial)
+/// An array of the task's number and its parameters: 0 verify · 1 vacuum · 2 checkpoint · 3 backup (to) · 4 rekey (password or nil) ·
+/// 5 restore (from, keep or nil) · 6 verify backup (from, collections) · 7 repair ·
+/// 8 move (to, bool: only a trial)
 impl Wire for Task {
     fn encode(&self, w: &mut Writer) {
-        let (number, parameter): (u64, Option<Option<&String>>) = match self {
-            Self::Verify => (0, None),
-            Self::Vacuum => (1, None),
-            Self::Checkpoint => (2, None),
-            Self::Backup { to } => (3, Some(Some(to))),
-            Self::Rekey { password } => (4, Some(password.as_ref())),
+        let mut task = |number: u64, parameters: usize| {
+            w.array(1 + parameters);
+            w.uint(number);
+        };
+        match self {
+            Self::Verify => task(0, 0),
+            Self::Vacuum => task(1, 0),
+            Self::Checkpoint => task(2, 0),
+            Self::Backup { to } => {
+                task(3, 1);
+                w.str(to);
+            }
+            Self::Rekey { password } => {
+                task(4, 1);
+                password.encode(w);
+            }
+            Self::Restore { from, keep } => {
+                task(5, 2);
+                w.str(from);
+                keep.encode(w);
+            }
+            Self::VerifyBackup { from, collections } => {
+                task(6, 2);
+                w.str(from);
+                collections.encode(w);
+            }
+            Self::Repair => task(7, 0),
             Self::Move { to, dry_run } => {
-                w.array(3);
-                w.uint(5);
+                task(8, 2);
                 w.str(to);
                 w.bool(*dry_run);
-                return;
             }
-        };
-        w.array(1 + usize::from(parameter.is_some()));
-        w.uint(number);
-        match parameter {
-            None => {}
-            Some(None) => w.nil(),
-            Some(Some(text)) => w.str(text),
         }
     }
 
@@ -347,8 +360,11 @@ impl Wire for Task {
             (2, 1) => Ok(Self::Checkpoint),
             (3, 2) => Ok(Self::Backup { to: String::decode(r)? }),
             (4, 2) => Ok(Self::Rekey { password: Option::decode(r)? }),
-            (5, 3) => Ok(Self::Move { to: String::decode(r)?, dry_run: r.bool()? }),
-            (0..=5, _) => Err(Error::invalid(format!("task {number} with {count} values"))),
+            (5, 3) => Ok(Self::Restore { from: String::decode(r)?, keep: Option::decode(r)? }),
+            (6, 3) => Ok(Self::VerifyBackup { from: String::decode(r)?, collections: Vec::decode(r)? }),
+            (7, 1) => Ok(Self::Repair),
+            (8, 3) => Ok(Self::Move { to: String::decode(r)?, dry_run: r.bool()? }),
+            (0..=8, _) => Err(Error::invalid(format!("task {number} with {count} values"))),
             _ => unknown("task", number),
         }
     }

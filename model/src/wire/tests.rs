@@ -66,6 +66,12 @@ fn every_type_comes_back_as_it_was_and_no_cut_of_it_is_read() {
     for dry_run in [false, true] {
         round_trip(Task::Move { to: "x".to_owned(), dry_run });
     }
+    for keep in [None, Some("y".to_owned())] {
+        round_trip(Task::Restore { from: "x".to_owned(), keep });
+    }
+    let collections = vec![Collection::new("notes", 1, "id", Kind::Text)];
+    round_trip(Task::VerifyBackup { from: "x".to_owned(), collections });
+    round_trip(Task::Repair);
     let error = Error::corrupt("cannot be read").mutation(4).collection("c").key(2.into()).field("f").place("/x");
     round_trip(error.clone());
     round_trip::<Vec<Lookup>>(vec![Ok(None), Ok(Some(row.clone())), Err(error)]);

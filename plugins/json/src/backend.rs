@@ -18,7 +18,7 @@ use crate::lock::{Held, Lock};
 use crate::place::Place;
 use crate::replace::{create_folder, failed, resolve};
 use crate::state::State;
-use crate::{inspect, journal, prepare};
+use crate::{backup, inspect, journal, prepare, rekey};
 
 /// Records between two looks at the caller's deadline.
 const CHECK_EVERY: usize = 256;
@@ -161,6 +161,44 @@ impl JsonStore {
         journal::replay(&self.place, |warning| self.host.warn(warning))
     }
 
+    /// Puts a backup's content in the place of everything.
+    fn restore(&self, cx: &Context<'_>, from: &std::path::Path, keep: Option<&std::path::Path>) -> Result<Report> {
+        keep.map_or(Ok(()), backup::check_free)?;
+        let collections: Vec<Collection> = self.catalog.iter().map(|(_, c)| c.as_ref().clone()).collect();
+        let plan = backup::plan(cx, &self.place, from, &collections)?;
+        let _alone = self.alone(cx)?;
+        self.finish_cut_batch()?;
+        if let Some(keep) = keep {
+            let kept = backup::snapshot(&self.place).and_then(|files| backup::write(&self.place, &files, keep));
+            kept.map_err(|e| e.context("the present state could not be kept, and nothing was changed"))?;
+        }
+        cx.check()?;
+        // Nobody who asks this handle sees some files old and some new.
+        let mut state = self.to_change();
+        let done = plan.carry_out(&self.place);
+        for id in state.files.keys().copied().collect::<Vec<_>>() {
+            state.reload(id)?;
+        }
+        done
+    }
+
+    /// Finishes or clears away what crashes left, and reads everything anew.
+    fn repair(&self, cx: &Context<'_>) -> Result<Report> {
+        let _alone = self.alone(cx)?;
+        let journal = self.place.journal.exists();
+        self.finish_cut_batch()?;
+        let collections: Vec<Collection> = self.catalog.iter().map(|(_, c)| c.as_ref().clone()).collect();
+        let leftovers = prepare::leftovers(&self.place, &collections)?;
+        let removed = leftovers.iter().filter(|path| std::fs::remove_file(path).is_ok()).count();
+        prepare::bring_up_to_date(cx, (&self.host, &self.place), &collections)?;
+        let mut state = self.to_change();
+        for id in state.files.keys().copied().collect::<Vec<_>>() {
+            cx.check()?;
+            state.reload(id)?;
+        }
+        Ok(Report::new().with("journal_finished", journal).with("leftovers_removed", i64::try_from(removed).unwrap_or(i64::MAX)))
+    }
+
     pub(crate) fn warn(&self, message: &str) {
         self.host.warn(message);
     }
@@ -168,8 +206,8 @@ impl JsonStore {
 
 impl Backend for JsonStore {
     fn capabilities(&self) -> Capabilities {
-        use Capability::{AtomicBatch, ChangeTracking, Durable, Encryption, InlineReads, MultiProcess, Unique};
-        let all = [Durable, AtomicBatch, Unique, MultiProcess, ChangeTracking, InlineReads, Encryption];
+        use Capability::{AtomicBatch, ChangeTracking, Durable, Encryption, InlineReads, MultiProcess, OnlineBackup, Unique};
+        let all = [Durable, AtomicBatch, Unique, MultiProcess, OnlineBackup, ChangeTracking, InlineReads, Encryption];
         Capabilities::of(if self.place.coding.is_encrypted() { &all } else { &all[..all.len() - 1] })
     }
 
@@ -262,7 +300,32 @@ impl Backend for JsonStore {
         self.check(cx)?;
         match task {
             Task::Verify => Ok(inspect::verify(&self.place, &mut self.to_change())),
-            other => Err(Error::unsupported(format!("the JSON backend does not offer {other:?}; it offers Verify"))),
+            Task::VerifyBackup { from, collections } => backup::verify(cx, &self.place, from.as_ref(), collections),
+            Task::Backup { to } => {
+                backup::check_free(to.as_ref())?;
+                let files = {
+                    let _alone = self.alone(cx)?;
+                    self.finish_cut_batch()?;
+                    backup::snapshot(&self.place)?
+                };
+                backup::write(&self.place, &files, to.as_ref())
+            }
+            Task::Restore { from, keep } => self.restore(cx, from.as_ref(), keep.as_ref().map(std::path::Path::new)),
+            Task::Repair => self.repair(cx),
+            Task::Rekey { password } => {
+                let new = rekey::NewForm::new(&self.place, password.as_deref())?;
+                let _alone = self.alone(cx)?;
+                self.finish_cut_batch()?;
+                let done = new.put_in_place(cx, &self.place);
+                if done.is_ok() {
+                    self.closed.store(true, Ordering::Relaxed);
+                    *self.to_change() = State::new()?;
+                }
+                done
+            }
+            other => {
+                Err(Error::unsupported(format!("the JSON backend does not offer {other:?}: its files hold no unused space")))
+            }
         }
     }
 

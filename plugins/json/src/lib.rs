@@ -10,7 +10,9 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod archive;
 pub mod backend;
+mod backup;
 mod cipher;
 mod commit;
 pub mod config;
@@ -23,6 +25,7 @@ mod loaded;
 mod lock;
 mod place;
 mod prepare;
+mod rekey;
 mod replace;
 mod seen;
 mod sentinel;
@@ -38,7 +41,7 @@ mod export {
         aliases: ["json"],
         vendor: "hivemind-host",
         licence: "MIT OR Apache-2.0",
-        capabilities: [Durable, AtomicBatch, Unique, MultiProcess, Encryption, ChangeTracking, InlineReads],
+        capabilities: [Durable, AtomicBatch, Unique, MultiProcess, Encryption, OnlineBackup, ChangeTracking, InlineReads],
         config_schema: include_str!("config.schema.json"),
         open: super::backend::open,
     }

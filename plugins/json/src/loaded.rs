@@ -147,6 +147,14 @@ impl Loaded {
         if content.is_none() && self.existed {
             return Err(self.gone());
         }
+        self.take_over(content, table)
+    }
+
+    /// Brings the table to what this content of the file says.
+    ///
+    /// # Errors
+    /// `corrupt` if it cannot be read as a whole; the table stays as it was.
+    pub(crate) fn take_over(&mut self, content: Option<Vec<u8>>, table: &mut Table) -> Result<Vec<Key>> {
         self.existed = content.is_some();
         self.generation += 1;
         self.must_read = false;

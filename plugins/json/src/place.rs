@@ -58,6 +58,16 @@ impl Place {
         })
     }
 
+    /// How the names of files with records end.
+    pub(crate) const fn extension(&self) -> &'static str {
+        self.extension
+    }
+
+    /// The primary collection's files.
+    pub(crate) fn primary_files(&self) -> Files {
+        Files { data: self.primary.clone(), sentinel: self.sentinel.clone() }
+    }
+
     /// The primary file in the form that these settings do not ask for, if it is there.
     pub(crate) fn other_form(&self) -> Option<PathBuf> {
         let other = self.primary.with_extension(if self.coding.is_encrypted() { "json" } else { "ejson" });
@@ -89,7 +99,7 @@ impl Place {
     /// The files of a collection.
     pub(crate) fn files(&self, collection: &Collection) -> Result<Files> {
         if collection.primary {
-            return Ok(Files { data: self.primary.clone(), sentinel: self.sentinel.clone() });
+            return Ok(self.primary_files());
         }
         let file = |extension| self.folder.join(format!("{}.{extension}", collection.name));
         let files = Files { data: file(self.extension), sentinel: file("schema_version") };

@@ -127,12 +127,7 @@ fn migrate(host: &Host, place: &Place, files: &Files, collection: &Collection) -
     if let (Some(content), true) = (Seen::read(&files.data)?.0, stored.number() < version) {
         // Whoever loads it next says what is wrong with it.
         let Ok(content) = place.coding.decode(content) else { return Ok(()) };
-        let read = Document::parse(content, Edits::default, |edits, at, member| {
-            if let Some(text) = folded(collection, member) {
-                edits.changed.insert(at, Some(text));
-            }
-        });
-        let Ok((document, edits)) = read else { return Ok(()) };
+        let Ok((document, edits)) = brought_up(collection, content) else { return Ok(()) };
         if !edits.is_empty() {
             let (count, path) = (edits.changed.len(), files.data.display());
             host.info(&format!("{path}: {count} records are rewritten for version {version}"));
@@ -140,6 +135,18 @@ fn migrate(host: &Host, place: &Place, files: &Files, collection: &Collection) -
         }
     }
     sentinel::write(&files.sentinel, collection.version)
+}
+
+/// A file's content, and what is to be changed in it so that all its records are in their present form.
+///
+/// # Errors
+/// `corrupt`, naming line and column.
+pub(crate) fn brought_up(collection: &Collection, content: Vec<u8>) -> Result<(Document, Edits)> {
+    Document::parse(content, Edits::default, |edits, at, member| {
+        if let Some(text) = folded(collection, member) {
+            edits.changed.insert(at, Some(text));
+        }
+    })
 }
 
 /// The folded form of a readable record that is stored in another.

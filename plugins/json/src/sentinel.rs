@@ -44,7 +44,8 @@ impl Version {
         }
     }
 
-    fn parse(content: &[u8]) -> Self {
+    /// What a sentinel's content says.
+    pub(crate) fn parse(content: &[u8]) -> Self {
         let Ok(text) = std::str::from_utf8(content) else { return Self::Malformed };
         let text = text.trim();
         match text.parse() {

@@ -1,6 +1,7 @@
 //! The trait, over one writing connection, a pool of reading ones, and a history of changes.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -8,11 +9,12 @@ use std::time::Duration;
 use hivemind_abi::Host;
 use hivemind_abi::model::{
     Applied, Backend, Capabilities, Capability, Catalog, Changes, Collection, CollectionId, Condition, Context, Error, Key,
-    KeyRef, Lookup, Mutation, Op, Page, Query, Report, Resource, Result, Row, Task, Token, Unreadable, ValueRef, eval,
+    KeyRef, Lookup, Mutation, Op, Page, Query, Report, Resource, Result, Row, Task, Token, Unreadable, Value, ValueRef, eval,
 };
 use rusqlite::Connection;
 
-use crate::config::{Config, Location};
+use crate::backup::{self, Restore};
+use crate::config::{Config, Location, Password};
 use crate::connection::{Opener, check_version};
 use crate::file::DatabaseFile;
 use crate::group::Group;
@@ -21,7 +23,7 @@ use crate::pool::{Lease, Use, closed};
 use crate::statements::Table;
 use crate::store::Store;
 use crate::transaction::{self, Writing};
-use crate::{find, maintain, schema};
+use crate::{find, maintain, rekey, schema};
 
 /// As many as a catalog registers.
 const TABLES: usize = 128;
@@ -163,6 +165,26 @@ impl Sqlite {
         Ok(records)
     }
 
+    /// Makes indexes anew, empties the log and removes copies that were cut.
+    fn repair(&self, cx: &Context<'_>, store: &Store) -> Result<Report> {
+        let created = self.sync(cx)?.get("indexes_created").cloned().unwrap_or(Value::Nil);
+        let connection = self.writer(cx, store)?;
+        let failed = |e: rusqlite::Error| self.opener.failed(&e);
+        {
+            let writing = Writing::begin(cx, &connection, &self.opener, &store.opened, &store.history)?;
+            connection.execute_batch("REINDEX").map_err(failed)?;
+            writing.commit(Some(Vec::new()))?;
+        }
+        let emptied = self.outside_batch(store, &connection, || maintain::checkpoint(&connection, &self.opener))?;
+        drop(connection);
+        let removed = self.opener.file().map_or(0, |file| backup::remove_leftovers(file.path()));
+        Ok(Report::new()
+            .with("indexes_created", created)
+            .with("indexes_rebuilt", true)
+            .with("log_emptied", emptied.get("complete").cloned().unwrap_or(Value::Nil))
+            .with("leftovers_removed", i64::try_from(removed).unwrap_or(i64::MAX)))
+    }
+
     /// Runs what commits outside of a batch and changes no record, and settles what the commit was.
     fn outside_batch<T>(&self, store: &Store, connection: &Connection, work: impl FnOnce() -> Result<T>) -> Result<T> {
         store.opened.check(connection)?;
@@ -173,8 +195,9 @@ impl Sqlite {
 
 impl Backend for Sqlite {
     fn capabilities(&self) -> Capabilities {
-        use Capability::{AtomicBatch, ChangeTracking, Durable, Encryption, InlineReads, MultiProcess, Unique};
-        let encrypted = Capabilities::of(&[Durable, AtomicBatch, Unique, MultiProcess, Encryption, ChangeTracking, InlineReads]);
+        use Capability::{AtomicBatch, ChangeTracking, Durable, Encryption, InlineReads, MultiProcess, OnlineBackup, Unique};
+        let all = [Durable, AtomicBatch, Unique, MultiProcess, Encryption, OnlineBackup, ChangeTracking, InlineReads];
+        let encrypted = Capabilities::of(&all);
         match self.opener.file() {
             Some(_) if self.opener.cipher().is_on() => encrypted,
             Some(_) => encrypted.without(Encryption),
@@ -283,8 +306,29 @@ impl Backend for Sqlite {
 
     fn maintain(&self, cx: &Context<'_>, task: &Task) -> Result<Report> {
         let left = self.enter(cx)?;
+        if let Task::VerifyBackup { from, collections } = task {
+            return backup::verify(cx, from.as_ref(), &self.opener, collections);
+        }
+        if self.opener.file().is_none() && !matches!(task, Task::Verify | Task::Vacuum | Task::Checkpoint) {
+            return Err(Error::unsupported(format!("a database in memory does not offer {task:?}")));
+        }
+        if let Task::Rekey { password } = task {
+            let password = password.as_deref().map(Password::new).transpose()?;
+            // Each connection of ours would keep the file open.
+            self.close(cx)?;
+            return rekey::rekey(cx, &self.opener, password);
+        }
         let store = self.store()?;
         match task {
+            Task::Backup { to } => {
+                let connection = self.reader(cx, left, store, Use::Long)?;
+                backup::backup(cx, &connection, &self.opener, to.as_ref())
+            }
+            Task::Restore { from, keep } => {
+                let collections: Vec<Collection> = self.catalog.iter().map(|(_, c)| c.as_ref().clone()).collect();
+                let (opener, opened, host) = (&self.opener, &store.opened, &self.host);
+                Restore { opener, opened, host, collections: &collections }.run(cx, from.as_ref(), keep.as_ref().map(Path::new))
+            }
             Task::Verify => {
                 let connection = self.reader(cx, left, store, Use::Long)?;
                 maintain::verify(cx, &connection, &self.opener, &self.tables())
@@ -293,6 +337,7 @@ impl Backend for Sqlite {
                 let connection = self.writer(cx, store)?;
                 self.outside_batch(store, &connection, || maintain::vacuum(&connection, &self.opener))
             }
+            Task::Repair => self.repair(cx, store),
             Task::Checkpoint => {
                 let connection = self.writer(cx, store)?;
                 self.outside_batch(store, &connection, || maintain::checkpoint(&connection, &self.opener))

@@ -54,6 +54,19 @@ impl Default for Config {
 pub struct Password(Zeroizing<String>);
 
 impl Password {
+    /// A password that comes otherwise than in the settings.
+    ///
+    /// # Errors
+    /// `invalid` for one that the settings could not have either.
+    pub fn new(text: &str) -> Result<Self> {
+        let wrong = |what| Err(Error::invalid(format!("password: expected {what}")).field("password"));
+        match text {
+            "" => wrong("a text that is not empty"),
+            text if text.contains('\0') => wrong("no NUL character in it"),
+            text => Ok(Self(Zeroizing::new(text.to_owned()))),
+        }
+    }
+
     /// The password itself.
     #[must_use]
     pub fn text(&self) -> &str {

@@ -59,6 +59,24 @@ impl Opener {
         Self { file, cipher, synchronous, busy_timeout, damage: AtomicU64::new(0) }
     }
 
+    /// What opens a copy of the file, whose salt may be another.
+    pub(crate) fn for_copy(&self, file: DatabaseFile) -> Self {
+        self.with_cipher(file, self.cipher.for_another_file())
+    }
+
+    /// What opens another file with another key.
+    pub(crate) const fn with_cipher(&self, file: DatabaseFile, cipher: Cipher) -> Self {
+        Self::new(Some(file), cipher, self.synchronous, self.busy_timeout)
+    }
+
+    /// A connection with its key, and nothing else done to it.
+    pub(crate) fn keyed(&self) -> rusqlite::Result<Connection> {
+        match &self.file {
+            Some(file) => self.open_file(file, OpenFlags::SQLITE_OPEN_READ_WRITE, self.busy_timeout),
+            None => Connection::open_in_memory(),
+        }
+    }
+
     /// What opens the file.
     pub(crate) const fn cipher(&self) -> &Cipher {
         &self.cipher

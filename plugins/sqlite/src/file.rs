@@ -87,6 +87,11 @@ impl DatabaseFile {
         Self { place: path.display().to_string(), path }
     }
 
+    /// A file that messages call by another one's name, because it is a copy of that one.
+    pub(crate) fn copy_of(place: &Path, path: PathBuf) -> Self {
+        Self { place: place.display().to_string(), path }
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -171,10 +176,7 @@ impl DatabaseFile {
         // -shm. A writer that starts meanwhile is no danger, because the versions are checked again inside the transaction.
         let complete = self.size("-wal") == 0 && self.size("-journal") == 0;
         let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let unchangeable = || {
-            let flags = read_only | OpenFlags::SQLITE_OPEN_URI;
-            self.ask(cipher, || Connection::open_with_flags(self.immutable_address(), flags))
-        };
+        let unchangeable = || self.ask(cipher, || self.open_unchangeable());
         let found = if alone && complete {
             unchangeable()
         } else {
@@ -199,6 +201,12 @@ impl DatabaseFile {
             return Err(Error::unsupported(message).place(&self.place));
         }
         Ok(stored)
+    }
+
+    /// Opens the file as one that nobody changes: no lock, no -wal, no -shm.
+    pub(crate) fn open_unchangeable(&self) -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+        Connection::open_with_flags(self.immutable_address(), flags)
     }
 
     /// Fails if the first page cannot be read. It is also in the file when newer data is in the log.
@@ -283,13 +291,13 @@ fn stored(connection: &Connection) -> rusqlite::Result<(String, Stored)> {
 }
 
 #[cfg(unix)]
-fn identity(path: &Path) -> String {
+pub(crate) fn identity(path: &Path) -> String {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata(path).map_or_else(|_| path.display().to_string(), |m| format!("{}:{}", m.dev(), m.ino()))
 }
 
 #[cfg(not(unix))]
-fn identity(path: &Path) -> String {
+pub(crate) fn identity(path: &Path) -> String {
     std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
@@ -317,7 +325,7 @@ fn create_folders(folder: &Path) -> std::io::Result<()> {
 }
 
 /// Makes a new name in a folder survive a power cut, where the system can.
-fn sync_folder(folder: Option<&Path>) {
+pub(crate) fn sync_folder(folder: Option<&Path>) {
     let Some(folder) = folder else { return };
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     // Best effort: not every file system can, and SQLite syncs the folder again with its first commit.

@@ -56,6 +56,11 @@ impl Cipher {
         self.password.is_some()
     }
 
+    /// The same password for a file of its own, with a salt of its own.
+    pub(crate) fn for_another_file(&self) -> Self {
+        Self::new(self.password.clone())
+    }
+
     fn derived(&self) -> MutexGuard<'_, Option<Derived>> {
         self.derived.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -10,6 +10,7 @@
 #![deny(unsafe_code)]
 
 pub mod backend;
+mod backup;
 pub mod config;
 mod connection;
 mod decode;
@@ -23,7 +24,9 @@ mod maintain;
 mod migrate;
 mod opened;
 mod pool;
+mod rekey;
 mod schema;
+mod seal;
 mod statements;
 mod store;
 mod transaction;
@@ -39,7 +42,7 @@ mod export {
         aliases: ["sqlite"],
         vendor: "hivemind-host",
         licence: "MIT OR Apache-2.0",
-        capabilities: [Durable, AtomicBatch, Unique, MultiProcess, Encryption, ChangeTracking, InlineReads],
+        capabilities: [Durable, AtomicBatch, Unique, MultiProcess, Encryption, OnlineBackup, ChangeTracking, InlineReads],
         config_schema: include_str!("config.schema.json"),
         open: super::backend::open,
     }

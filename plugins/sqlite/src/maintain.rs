@@ -16,9 +16,7 @@ const MOST_FILE_PROBLEMS: usize = 100;
 pub(crate) fn verify(cx: &Context<'_>, connection: &Connection, opener: &Opener, tables: &[&Table]) -> Result<Report> {
     let failed = |e: rusqlite::Error| opener.failed(&e);
     let mut report = Report::new();
-    let mut statement = connection.prepare(&format!("PRAGMA quick_check({MOST_FILE_PROBLEMS})")).map_err(failed)?;
-    let found: rusqlite::Result<Vec<String>> = statement.query_map([], |row| row.get(0)).map_err(failed)?.collect();
-    for message in found.map_err(failed)?.into_iter().filter(|m| m != "ok") {
+    for message in integrity(connection, "integrity_check").map_err(failed)? {
         report.problems.push(Problem { collection: String::new(), key: None, message: format!("{}: {message}", opener.place()) });
     }
     let mut records = 0;
@@ -39,6 +37,13 @@ pub(crate) fn verify(cx: &Context<'_>, connection: &Connection, opener: &Opener,
         report.problems.extend(problems);
     }
     Ok(report.with("records", records))
+}
+
+/// What a check of the whole file finds.
+pub(crate) fn integrity(connection: &Connection, check: &str) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare(&format!("PRAGMA {check}({MOST_FILE_PROBLEMS})"))?;
+    let found: rusqlite::Result<Vec<String>> = statement.query_map([], |row| row.get(0))?.collect();
+    Ok(found?.into_iter().filter(|message| message != "ok").collect())
 }
 
 fn problem(table: &Table, key: Key, message: String) -> Problem {
@@ -92,13 +97,13 @@ fn checkpoint_all(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)).map(|busy| busy == 0)
 }
 
-fn file_bytes(connection: &Connection) -> rusqlite::Result<i64> {
+pub(crate) fn file_bytes(connection: &Connection) -> rusqlite::Result<i64> {
     let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
     Ok(pages.saturating_mul(page_size(connection)?))
 }
 
 /// SQLCipher answers in text for an encrypted file.
-fn page_size(connection: &Connection) -> rusqlite::Result<i64> {
+pub(crate) fn page_size(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA page_size", [], |row| match row.get_ref(0)? {
         ValueRef::Text(digits) => Ok(std::str::from_utf8(digits).ok().and_then(|d| d.parse().ok()).unwrap_or_default()),
         other => Ok(other.as_i64()?),

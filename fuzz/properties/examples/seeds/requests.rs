@@ -187,8 +187,19 @@ fn requests() {
         seeds.put_chosen(&format!("value-{n}"), 4, value.to_bytes());
     }
     let rekey = |password: Option<&str>| Task::Rekey { password: password.map(str::to_owned) };
-    let tasks =
-        [Task::Verify, Task::Vacuum, Task::Checkpoint, Task::Backup { to: "/x".to_owned() }, rekey(None), rekey(Some("p"))];
+    let restore = |keep: Option<&str>| Task::Restore { from: "/x".to_owned(), keep: keep.map(str::to_owned) };
+    let tasks = [
+        Task::Verify,
+        Task::Vacuum,
+        Task::Checkpoint,
+        Task::Backup { to: "/x".to_owned() },
+        rekey(None),
+        rekey(Some("p")),
+        restore(None),
+        restore(Some("/y")),
+        Task::VerifyBackup { from: "/x".to_owned(), collections: vec![Collection::new("notes", 1, "id", Kind::Text)] },
+        Task::Repair,
+    ];
     for (n, task) in tasks.iter().enumerate() {
         seeds.put_chosen(&format!("task-{n}"), 5, task.to_bytes());
     }
