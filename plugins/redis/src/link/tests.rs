@@ -110,9 +110,15 @@ fn a_server_that_was_restarted_is_used_again_and_nothing_is_done_twice() {
 fn after_close_nothing_is_answered() {
     let server = Server::start(&[]);
     let link = at(&server);
+    assert!(link.track(&cx(), vec![b"a".to_vec()]).expect("tracking"));
+    common::until("tracking", || link.tracking().now().is_some());
+    let ours = || server.tell("CLIENT LIST").matches("name=hivemind-host").count();
+    assert_eq!(ours(), 2, "one for calls and one for news");
     link.close();
     let error = get(&link, "a").expect_err("closed");
     assert!(error.code() == Code::Unavailable && !error.retryable(), "{error}");
+    assert_eq!(link.tracking().now(), None);
+    common::until("the end of both", || ours() == 0);
 }
 
 #[test]
