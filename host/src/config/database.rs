@@ -122,9 +122,6 @@ impl Database {
             return Err(Failure::usage(format!("--redis-host, --redis-port and --redis-password do not apply to {module}"))
                 .help("add --db-backend redis, or leave them out"));
         }
-        if let (REDIS, Some(password)) = (module, &self.redis_password_from_env) {
-            settings.insert("password".to_owned(), password.as_str().into());
-        }
         if let Some(place) = self.other_place(&settings) {
             let message = format!("--redis-host and --redis-port do not apply: database.{name}.{place} says where the data is");
             return Err(Failure::usage(message).help(format!("leave them out, or give --config a file without {place}")));
@@ -201,21 +198,6 @@ mod tests {
         assert!(failure.exit == crate::failure::Exit::Usage && failure.message.contains("sentinels"), "{failure}");
         let password = Overrides { redis_password: Some("p".to_owned()), ..Overrides::default() };
         assert!(read(&stored, &password).expect("a database").settings(REDIS).is_ok());
-    }
-
-    #[test]
-    fn a_redis_password_in_the_environment_is_for_redis_alone_and_gives_way_to_the_command_line() {
-        let stored = json!({"database": {"module": REDIS, REDIS: {"password": "stored"}}});
-        let mut overrides = Overrides { redis_password_from_env: Some("env".to_owned()), ..Overrides::default() };
-        let password = |overrides: &Overrides, module: &str| {
-            let settings = read(&stored, overrides).expect("a database").settings(module).expect("settings").settings;
-            settings.get("password").cloned()
-        };
-        assert_eq!(password(&overrides, REDIS), Some("env".into()));
-        let other = Overrides { module: Some("sqlite".to_owned()), ..overrides.clone() };
-        assert_eq!(password(&other, "hivemind-sqlite-db-plugin"), None);
-        overrides.redis_password = Some("typed".to_owned());
-        assert_eq!(password(&overrides, REDIS), Some("typed".into()));
     }
 
     #[test]
