@@ -228,6 +228,8 @@ pub enum Command {
     /// Check, repair and tend the store
     #[command(subcommand)]
     Db(commands::db::Command),
+    /// Copy all that is stored to another place of the same engine: a Redis namespace to a tag
+    MoveNamespace(commands::move_namespace::Args),
     /// List, inspect and pin storage plugins
     #[command(subcommand)]
     Plugins(commands::plugins::Command),

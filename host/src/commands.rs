@@ -16,6 +16,7 @@ pub mod list;
 pub mod messages;
 pub mod metadata;
 pub mod migrate;
+pub mod move_namespace;
 pub mod permission;
 mod pick;
 pub mod pin;
@@ -172,6 +173,7 @@ pub fn run(command: &Command, cx: &Context<'_>, out: &mut dyn Write) -> Result<(
         Command::Backup(args) => backup::run(args, cx, out),
         Command::Restore(args) => restore::run(args, cx, out),
         Command::Db(command) => db::run(command, cx, out),
+        Command::MoveNamespace(args) => move_namespace::run(args, cx, out),
         Command::Plugins(command) => plugins::run(command, cx, out),
         Command::Completions(args) => generate::completions(args, out),
         Command::Man(args) => generate::man(args, out),
