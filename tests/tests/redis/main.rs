@@ -2,6 +2,7 @@
 //! nothing done twice, no index that points at nothing, and everything works again when the fault is gone, with the same handle.
 
 mod beside_python;
+mod check;
 mod cuts;
 mod doors;
 mod rights;
