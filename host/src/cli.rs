@@ -202,6 +202,8 @@ pub enum Command {
     PrintConfig(commands::print_config::Args),
     /// Tell which backend is in use, where its data is and what it promises
     Status(commands::status::Args),
+    /// Copy all that is stored to another place of the same engine: a Redis namespace to a tag
+    MoveNamespace(commands::move_namespace::Args),
     /// List, inspect and pin storage plugins
     #[command(subcommand)]
     Plugins(commands::plugins::Command),

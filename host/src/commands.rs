@@ -12,6 +12,7 @@ pub mod generate;
 pub mod list;
 pub mod messages;
 pub mod metadata;
+pub mod move_namespace;
 pub mod permission;
 mod pick;
 pub mod pin;
@@ -123,6 +124,7 @@ pub fn run(command: &Command, cx: &Context<'_>, out: &mut dyn Write) -> Result<(
         Command::ResetNoisePin(target) => pin::run(target, cx, out),
         Command::PrintConfig(args) => print_config::run(args, cx, out),
         Command::Status(args) => status::run(args, cx, out),
+        Command::MoveNamespace(args) => move_namespace::run(args, cx, out),
         Command::Plugins(command) => plugins::run(command, cx, out),
         Command::Completions(args) => generate::completions(args, out),
         Command::Man(args) => generate::man(args, out),

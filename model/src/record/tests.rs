@@ -127,3 +127,28 @@ fn a_value_of_another_kind_names_its_field() {
         assert_eq!(error.detail().field.as_deref(), Some(field), "{text}: {error}");
     }
 }
+
+#[test]
+fn a_record_with_nothing_to_fold_is_read_as_by_the_rules() {
+    let c = collection();
+    let mut quick = 0;
+    for text in [
+        r#"{"id": 1}"#,
+        r#"{"id": 1, "t": "\u00e9\n", "r": 1e3, "meta": {"a": [NaN, 1.0]}, "blob": null}"#,
+        r#"{"id": null, "t": null, "r": -0.0, "meta": {}}"#,
+        r#"{"id": 1, "t": "first", "t": "last"}"#,
+        r#"{"id": 1, "meta": {"skills": [], "messages": 1}}"#,
+        r#"{"id": 1, "meta": null}"#,
+        r#"{"id": 1, "meta": [1]}"#,
+        r#"{"id": 1.0, "blob": "AP8="}"#,
+        r#"{"id": 1, "skills": ["a"]}"#,
+        r#"{"\u0069d": 1}"#,
+    ] {
+        let Json::Object(members) = json::parse(text).expect(text) else { panic!("{text}") };
+        if let Some(row) = as_it_stands(&c, &members) {
+            quick += 1;
+            assert_eq!(row, by_the_rules(&c, &members).expect(text), "{text}");
+        }
+    }
+    assert_eq!(quick, 2);
+}

@@ -4,13 +4,13 @@
 //! matches is never asked of Redis. Records are read by pages whose size follows theirs, and a query in another order than the keys'
 //! keeps no more of them than its page takes.
 
+mod best;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use hivemind_abi::model::engine::Pager;
-use hivemind_abi::model::{
-    Changes, Collection, Context, Key, Kind, Op, Page, Query, Result, Row, RowView, Token, Value, ValueRef, eval,
-};
+use hivemind_abi::model::{Changes, Context, Key, Kind, Op, Page, Query, Result, Row, RowView, Token, Value, ValueRef, eval};
 
 use crate::keys::parse_member;
 use crate::link::Link;
@@ -18,6 +18,7 @@ use crate::read::{self, Members};
 use crate::recent::Recent;
 use crate::record::{Raw, Stored, corrupt};
 use crate::space::{Space, Spaces};
+use best::Best;
 
 /// What a page of records may take while it is being read, in bytes.
 const PAGE_BYTES: usize = 4 << 20;
@@ -27,10 +28,6 @@ const FIRST_PAGE: usize = 32;
 const LARGEST_PAGE: usize = 1000;
 /// Longer lists of operands are compared here only.
 const MOST_OPERANDS: usize = 64;
-/// Matches that are kept at least before the worst are dropped, by number and by bytes.
-const KEPT: usize = 1024;
-const KEPT_BYTES: usize = 8 << 20;
-
 /// What a handle knows of a collection as a whole, as of a point in its history.
 #[derive(Clone)]
 pub(crate) struct Known {
@@ -326,61 +323,6 @@ impl Asking<'_> {
         let known = Known { token, unreadable: Some(Arc::clone(&unreadable)), keys };
         *self.space.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
         unreadable
-    }
-}
-
-/// The records of a query in its order that its page can take, and one more.
-struct Best<'q> {
-    query: &'q Query,
-    max_bytes: usize,
-    rows: Vec<Row>,
-    bytes: usize,
-    /// When to drop the worst next.
-    limit: (usize, usize),
-}
-
-impl<'q> Best<'q> {
-    fn new(query: &'q Query, max_bytes: usize) -> Self {
-        Self { query, max_bytes, rows: Vec::new(), bytes: 0, limit: (KEPT, KEPT_BYTES) }
-    }
-
-    fn offer(&mut self, collection: &Collection, row: Row) -> Result<()> {
-        self.bytes = self.bytes.saturating_add(row.as_bytes().len());
-        self.rows.push(row);
-        if self.rows.len() > self.limit.0 || self.bytes > self.limit.1 {
-            self.sort(collection)?;
-            self.limit = (KEPT.max(2 * self.rows.len()), KEPT_BYTES.max(self.bytes.saturating_mul(2)));
-        }
-        Ok(())
-    }
-
-    fn sort(&mut self, collection: &Collection) -> Result<()> {
-        let mut rows: Vec<(RowView<'_>, &Row)> = Vec::with_capacity(self.rows.len());
-        for row in &self.rows {
-            rows.push((row.view(collection)?, row));
-        }
-        rows.sort_by(|(a, _), (b, _)| eval::compare_rows(&self.query.order, a, b));
-        let skipped = if self.query.after.is_some() { 0 } else { usize::try_from(self.query.offset).unwrap_or(usize::MAX) };
-        let limit = self.query.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-        // One more than the page takes, so that it is seen that something is left.
-        let mut most = skipped.saturating_add(limit).saturating_add(1);
-        let mut bytes: usize = 0;
-        for (at, (_, row)) in rows.iter().enumerate().skip(skipped) {
-            bytes = bytes.saturating_add(row.as_bytes().len());
-            if bytes > self.max_bytes && at > skipped {
-                most = most.min(at + 1);
-                break;
-            }
-        }
-        let kept: Vec<Row> = rows.into_iter().take(most).map(|(_, row)| row.clone()).collect();
-        self.bytes = kept.iter().map(|row| row.as_bytes().len()).sum();
-        self.rows = kept;
-        Ok(())
-    }
-
-    fn into_sorted(mut self, collection: &Collection) -> Result<Vec<Row>> {
-        self.sort(collection)?;
-        Ok(self.rows)
     }
 }
 

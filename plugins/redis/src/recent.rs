@@ -33,6 +33,28 @@ struct State {
     echoes: HashSet<(CollectionId, Key)>,
 }
 
+impl State {
+    /// Takes in what the server has told.
+    fn hear(&mut self, link: &Link, spaces: &Spaces) {
+        let (heard, changed) = link.tracking().told(self.heard);
+        match changed {
+            Changed::Nothing => {}
+            Changed::Keys(keys) => {
+                let records = keys.iter().filter_map(|key| record_of(spaces, key));
+                let records: Vec<_> = records.filter(|record| !self.echoes.remove(record)).collect();
+                if !records.is_empty() {
+                    self.history.record(records);
+                }
+            }
+            Changed::Everything => {
+                self.echoes.clear();
+                self.history.record_unknown();
+            }
+        }
+        self.heard = heard;
+    }
+}
+
 impl Recent {
     /// # Errors
     /// `io` if the system has no random numbers.
@@ -59,7 +81,9 @@ impl Recent {
     /// Takes note of our own write. `before` is what the server had told when it was sent; `None` if its answer never came.
     pub(crate) fn wrote(&self, link: &Link, spaces: &Spaces, keys: &[(CollectionId, Key)], before: Option<u64>) {
         let mut state = self.state();
-        let told: Option<HashSet<_>> = match before.map(|before| link.tracking().told_since(before)) {
+        // What was told before counts before: an echo that is still to come must not be forgotten over it.
+        state.hear(link, spaces);
+        let told: Option<HashSet<_>> = match before.map(|before| link.tracking().told(before).1) {
             Some(Changed::Nothing) => Some(HashSet::new()),
             Some(Changed::Keys(keys)) => Some(keys.iter().filter_map(|key| record_of(spaces, key)).collect()),
             Some(Changed::Everything) | None => None,
@@ -80,24 +104,10 @@ impl Recent {
             return (token, Changes::Nothing);
         }
         let mut state = self.state();
-        let Some((heard, changed)) = link.tracking().since(state.heard) else {
+        if link.tracking().now().is_none() {
             return (state.history.token(), Changes::Everything);
-        };
-        match changed {
-            Changed::Nothing => {}
-            Changed::Keys(keys) => {
-                let records = keys.iter().filter_map(|key| record_of(spaces, key));
-                let records: Vec<_> = records.filter(|record| !state.echoes.remove(record)).collect();
-                if !records.is_empty() {
-                    state.history.record(records);
-                }
-            }
-            Changed::Everything => {
-                state.echoes.clear();
-                state.history.record_unknown();
-            }
         }
-        state.heard = heard;
+        state.hear(link, spaces);
         self.publish(&state);
         (state.history.token(), state.history.since(collection, token))
     }

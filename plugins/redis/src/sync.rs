@@ -5,20 +5,20 @@
 //! removed in the second, and each only if the record is still what was read. So there is no moment in which a lookup misses a record, and
 //! others may write meanwhile.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+mod counters;
+mod winners;
 
-use hivemind_abi::model::{Collection, Error, Index, Key, Problem, Report, Result, Row, ValueRef, eval, record};
+use hivemind_abi::model::{Collection, Error, Index, Key, Problem, Report, Result, Row, eval, record};
 use redis::{Cmd, Value, cmd};
 
 use crate::commit::{Committed, Committer};
-use crate::find;
 use crate::keys::{member, parse_member, pattern, shown};
 use crate::link::{pairs, text};
 use crate::plan::{Check, Plan, Write};
 use crate::read::{self, Members};
 use crate::record::{Raw, Stored};
 use crate::space::Space;
+use winners::Winners;
 
 /// Records that are looked at together.
 const PORTION: usize = 500;
@@ -392,95 +392,6 @@ impl Walk<'_> {
             }
         }
         Ok(())
-    }
-
-    /// The counters, as the Python node's `sync` sets them.
-    fn counters(&mut self, mut keys: Vec<Key>) -> Result<()> {
-        let (cx, link) = (self.committer.cx, self.committer.link);
-        let Some(id_seq) = self.space.keys.id_seq.clone() else { return Ok(()) };
-        let count = self.space.keys.count.clone();
-        for attempt in 1.. {
-            let counters: Vec<Vec<u8>> = count.iter().chain([&id_seq]).chain(&self.space.keys.writes).cloned().collect();
-            let before = read::ask(cx, link, &counters, &[])?.strings;
-            // Once more, because they were read before the counters.
-            if attempt > 1 || self.repair {
-                keys = find::keys(cx, link, self.space)?;
-            }
-            let (mut readable, mut greatest) = (0_i64, 0_i64);
-            find::walk(cx, link, self.space, &keys, |key, raw| {
-                if let (Stored::Row(_), Key::Int(id)) = (raw.read(&self.space.collection, key), key) {
-                    readable += 1;
-                    greatest = greatest.max(*id);
-                }
-                Ok(true)
-            })?;
-            let stored = |at: usize| before.get(at).and_then(|raw| read::counter(&counters[at], raw).ok());
-            let at_seq = usize::from(count.is_some());
-            let mut plan = Plan::default();
-            let mut wrong = Vec::new();
-            if let Some(count) = &count
-                && stored(0) != Some(readable)
-            {
-                plan.write(count.clone(), Write::Set(readable.to_string().into_bytes()));
-                wrong.push(format!("{} is not the number of records, {readable}; sync corrects it", shown(count)));
-            }
-            // Of other collections the greatest id that ever was is remembered.
-            let exact = count.is_some();
-            if stored(at_seq).is_none_or(|seq| if exact { seq != greatest } else { seq < greatest }) {
-                plan.write(id_seq.clone(), Write::Set(greatest.to_string().into_bytes()));
-                wrong.push(format!("{} is not the greatest id, {greatest}; sync corrects it", shown(&id_seq)));
-            }
-            if wrong.is_empty() {
-                return Ok(());
-            }
-            if !self.repair {
-                // The Python node leaves this behind whenever it adds a client by a number of its own.
-                wrong.retain(|_| !exact || stored(at_seq).is_some_and(|seq| seq > greatest) || stored(0) != Some(readable));
-                wrong.into_iter().for_each(|message| self.problem(None, message));
-                return Ok(());
-            }
-            let corrected = wrong.len() as u64;
-            for (key, raw) in counters.iter().zip(before) {
-                match raw {
-                    Raw::Absent => plan.check(key.clone(), Check::Absent),
-                    Raw::Text(text) => plan.check(key.clone(), Check::Is(text)),
-                    Raw::OtherType => {}
-                }
-            }
-            if self.carry_out(plan)? {
-                self.found.counters += corrected;
-                return Ok(());
-            }
-            if attempt == TRIES {
-                return Err(Error::busy("others add records so often that the counters cannot be corrected; try again"));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Who has a unique value first, by the lowest key. Values are hashed, twice, so that a million of them take little.
-struct Winners {
-    hashers: [RandomState; 2],
-    keys: HashMap<(u64, u64), Key>,
-}
-
-impl Winners {
-    fn new() -> Self {
-        Self { hashers: [RandomState::new(), RandomState::new()], keys: HashMap::new() }
-    }
-
-    /// Another record that has this value, or nobody, and this one has it from now on.
-    fn other(&mut self, field: usize, value: ValueRef<'_>, key: &Key) -> Option<Key> {
-        let spelled = format!("{field} {value:?}");
-        let [a, b] = [&self.hashers[0], &self.hashers[1]].map(|hasher| hasher.hash_one(&spelled));
-        match self.keys.entry((a, b)) {
-            std::collections::hash_map::Entry::Occupied(winner) => Some(winner.get().clone()).filter(|winner| winner != key),
-            std::collections::hash_map::Entry::Vacant(free) => {
-                free.insert(key.clone());
-                None
-            }
-        }
     }
 }
 

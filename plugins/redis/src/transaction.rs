@@ -4,20 +4,23 @@
 //! state of the store, the one it was carried out on, whoever else writes: other handles, the Python node, an operator by hand. What a
 //! batch surely needs is read in one trip before its first mutation.
 
+mod changed;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use hivemind_abi::model::engine::Transaction;
-use hivemind_abi::model::{
-    Catalog, Change, Collection, CollectionId, Context, Error, Index, Key, Mutation, Query, Result, Row, RowView, ValueRef,
-};
+use hivemind_abi::model::{Catalog, Change, CollectionId, Context, Error, Key, Mutation, Query, Result, Row, RowView, ValueRef};
 
 use crate::find;
-use crate::keys::{member, parse_member, shown};
+use crate::keys::{parse_member, shown};
 use crate::link::Link;
 use crate::plan::{Check, Plan, Write};
 use crate::read::{self, Asked, Members};
-use crate::record::{Raw, Stored, corrupt, render};
+use crate::record::{Raw, Stored, corrupt};
 use crate::space::{Space, Spaces};
+
+pub(crate) use self::changed::Record;
+use self::changed::{is_taken, unique_sets, unique_sets_of};
 
 /// What a batch works on.
 pub(crate) struct Batch<'b> {
@@ -268,7 +271,7 @@ impl<'b> Batch<'b> {
             let change = Record { space, key: &at.1, before: stored_row(&entry.stored), after: entry.row() };
             let (grown, greatest) = counts.entry(at.0).or_default();
             *grown += i64::from(change.after.is_some()) - i64::from(change.before.is_some());
-            if let (Some(_), Key::Int(id)) = (change.after, &at.1) {
+            if let (None, Some(_), Key::Int(id)) = (change.before, change.after, &at.1) {
                 *greatest = (*greatest).max(Some(*id));
             }
             change.plan(&mut plan)?;
@@ -332,72 +335,6 @@ fn stored_row(stored: &Stored) -> Option<&Row> {
         Stored::Row(row) => Some(row),
         _ => None,
     }
-}
-
-/// A record that changes.
-pub(crate) struct Record<'r> {
-    pub(crate) space: &'r Space,
-    pub(crate) key: &'r Key,
-    pub(crate) before: Option<&'r Row>,
-    pub(crate) after: Option<&'r Row>,
-}
-
-impl Record<'_> {
-    /// Adds what becomes of the record's key, sets and document; counters aside.
-    ///
-    /// # Errors
-    /// `invalid` for a record that the Python node could not work with.
-    pub(crate) fn plan(&self, plan: &mut Plan) -> Result<()> {
-        if self.before.is_none() && self.after.is_none() {
-            return Ok(());
-        }
-        let (keys, collection) = (&self.space.keys, &self.space.collection);
-        let before = self.before.map(|row| row.view(collection)).transpose()?;
-        let after = self.after.map(|row| row.view(collection)).transpose()?;
-        let sets = |view: &Option<RowView<'_>>| view.as_ref().map(|view| keys.sets_of(view)).unwrap_or_default();
-        let (old_sets, new_sets) = (sets(&before), sets(&after));
-        match &after {
-            Some(view) => {
-                keys.check(collection, view)?;
-                plan.write(keys.record(self.key), Write::Set(render(view).into_bytes()));
-                let documented = before.as_ref().and_then(|before| keys.document(self.key, before));
-                if let Some((key, name, api_key)) = keys.document(self.key, view)
-                    && documented != Some((key.clone(), name, api_key))
-                {
-                    plan.write(key, Write::Document(name.to_owned(), api_key.to_owned()));
-                }
-            }
-            None => {
-                plan.write(keys.record(self.key), Write::Delete);
-                keys.document_key(self.key).into_iter().for_each(|key| plan.write(key, Write::Delete));
-            }
-        }
-        for set in new_sets.iter().filter(|set| !old_sets.contains(set)) {
-            plan.write(set.clone(), Write::Add(member(self.key)));
-        }
-        for set in old_sets.iter().filter(|set| !new_sets.contains(set)) {
-            plan.write(set.clone(), Write::Remove(member(self.key)));
-        }
-        let admissions: BTreeSet<Vec<u8>> = before.iter().chain(&after).filter_map(|view| keys.admission(view)).collect();
-        admissions.into_iter().for_each(|key| plan.write(key, Write::Delete));
-        Ok(())
-    }
-}
-
-/// Whether nobody else may have this value in this field.
-fn is_taken(collection: &Collection, field: usize, value: ValueRef<'_>) -> bool {
-    let Some(Index::Unique { except }) = collection.fields.get(field).map(|field| &field.index) else { return false };
-    !value.is_nil() && !except.iter().any(|excepted| hivemind_abi::model::eval::same(excepted.as_ref(), value))
-}
-
-/// The sets of the values that nobody else may have.
-fn unique_sets(space: &Space, collection: &Collection, view: &RowView<'_>) -> Vec<Vec<u8>> {
-    let taken = (0..collection.fields.len()).filter(|at| is_taken(collection, *at, view.at(*at)));
-    taken.filter_map(|at| space.keys.set(at, view.at(at))).collect()
-}
-
-fn unique_sets_of(space: &Space, row: &Row) -> Vec<Vec<u8>> {
-    row.view(&space.collection).map(|view| unique_sets(space, &space.collection, &view)).unwrap_or_default()
 }
 
 impl Transaction for Batch<'_> {

@@ -110,3 +110,26 @@ fn a_cluster_without_a_tag_is_warned_of_with_the_remedy() {
     operator.run(&["add-client", "--access-key", "key-1", "--password", STRONG]).well();
     assert_eq!(operator.client(1)["api_key"], "key-1");
 }
+
+#[test]
+fn a_namespace_is_moved_to_a_tag_on_trial_first() {
+    let deployment = Deployment::start(Kind::ClusterUntagged, &[]);
+    let operator = Operator::new();
+    let module = "hivemind-redis-db-plugin";
+    let mut settings = deployment.settings("client");
+    operator.configure(&json!({"database": {"module": module, module: settings}}));
+    for key in ["key-1", "key-2"] {
+        operator.run(&["add-client", "--access-key", key, "--name", key, "--password", STRONG]).well();
+    }
+    let before = deployment.dump("client");
+    let trial = operator.run(&["move-namespace", "hub", "--dry-run"]).well();
+    assert!(trial.contains("client:{hub}") && trial.contains("nothing was changed"), "{trial}");
+    assert_eq!(deployment.dump("client"), before);
+    let moved = operator.run(&["move-namespace", "hub"]).well();
+    assert!(moved.contains("cluster_hash_tag"), "{moved}");
+    settings.insert("cluster_hash_tag".to_owned(), json!("hub"));
+    operator.configure(&json!({"database": {"module": module, module: settings}}));
+    assert_eq!((&operator.client(1)["api_key"], &operator.client(2)["api_key"]), (&json!("key-1"), &json!("key-2")));
+    operator.run(&["move-namespace", "hub"]).fails(1, &["has the tag"]);
+    operator.run(&["--db-backend", "memory", "move-namespace", "hub"]).fails(1, &["unsupported"]);
+}

@@ -121,12 +121,8 @@ impl Tracking {
         self.shared.generation.load(Ordering::Acquire)
     }
 
-    /// What was told since `generation`, be it all that happened or not.
-    pub(crate) fn told_since(&self, generation: u64) -> Changed {
-        self.told(generation).1
-    }
-
-    fn told(&self, generation: u64) -> (u64, Changed) {
+    /// What was told so far, and since `generation`, be it all that happened or not.
+    pub(crate) fn told(&self, generation: u64) -> (u64, Changed) {
         let log = self.shared.log();
         let now = self.heard();
         if now == generation {
