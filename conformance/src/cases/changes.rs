@@ -92,7 +92,8 @@ fn quiet(subject: &dyn Subject) -> Checked {
     store.fill(1..=3)?;
     let mut token = now(&store, store.things)?;
     let mut last = Changes::Everything;
-    // News of the writes above may still be on their way.
+    // News of the writes above may still be on their way, for as long as the backend declares.
+    std::thread::sleep(store.backend.capabilities().staleness());
     let settled = eventually(patience(&store), || {
         let (next, changes) = since(&store, store.things, token)?;
         (token, last) = (next, changes);

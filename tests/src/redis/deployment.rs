@@ -178,9 +178,12 @@ impl Deployment {
     pub fn clear(&self, prefix: &str) {
         for master in self.masters() {
             let mut connection = master.connection();
+            // One by one, because on a cluster they are in many slots.
+            let mut removals = redis::pipe();
             for key in keys(&mut connection, prefix) {
-                redis::Cmd::unlink(key).query::<()>(&mut connection).expect("removed");
+                removals.unlink(key).ignore();
             }
+            removals.query::<()>(&mut connection).expect("removed");
         }
     }
 }

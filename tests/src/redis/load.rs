@@ -69,13 +69,18 @@ impl Collections {
     /// Never: the collection has this field.
     #[must_use]
     pub fn rename(&self, id: i64, name: &str) -> Mutation {
-        let field = self.clients.0.position("name").expect("a field");
-        Mutation::Update {
-            collection: self.clients.1,
-            key: Key::Int(id),
-            changes: vec![Change::set(field, name)],
-            when: Vec::new(),
-        }
+        self.set(id, "name", name)
+    }
+
+    /// Another text in a field of a client.
+    ///
+    /// # Panics
+    /// If there is no such field.
+    #[must_use]
+    pub fn set(&self, id: i64, field: &str, text: &str) -> Mutation {
+        let field = self.clients.0.position(field).expect("a field");
+        let changes = vec![Change::set(field, text)];
+        Mutation::Update { collection: self.clients.1, key: Key::Int(id), changes, when: Vec::new() }
     }
 
     /// A note that is there already counts one more.

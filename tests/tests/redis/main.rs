@@ -1,6 +1,8 @@
 //! Redis servers that fail, and things that are no Redis: a typed error that says what to do, nothing lost that was acknowledged,
 //! nothing done twice, no index that points at nothing, and everything works again when the fault is gone, with the same handle.
 
+mod beside_python;
+mod check;
 mod cuts;
 mod doors;
 mod rights;
