@@ -37,3 +37,6 @@ pub fn collections() -> Vec<Collection> {
 
 /// Records by the position of their collection and their key.
 pub type Places = BTreeSet<(usize, Key)>;
+
+#[cfg(test)]
+mod tests;

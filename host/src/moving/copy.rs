@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::thread::sleep;
 use std::time::Duration;
 
-use hivemind_model::{Code, Collection, CollectionId, Error, Key, Mutation, Row, eval};
+use hivemind_model::{Code, Collection, CollectionId, Error, Key, Mutation, Row, RowView, eval};
 
 use super::Places;
 use super::digest::Digest;
@@ -13,6 +13,7 @@ use super::progress::Progress;
 use super::rows::{self, Carried, Rows as _, StoreRows, Wanted};
 use super::source::{Changed, Source};
 use super::store::Store;
+use super::survey::unique_values;
 use crate::failure::{Exit, Failure};
 use crate::plain::plain;
 
@@ -266,41 +267,57 @@ impl Batch<'_> {
     /// Takes a unique value from the record of the target that has it, which is older than what is written: it gets its own new state
     /// in this round or the next one.
     fn make_way(&mut self, error: Error) -> Result<(), Failure> {
-        let detail = error.detail();
-        let at = detail.mutation.and_then(|at| usize::try_from(at).ok()).filter(|at| *at < self.mutations.len());
-        let (Code::Conflict, Some(at), Some(holder)) = (error.code(), at, detail.key.clone()) else { return Err(error.into()) };
-        let key_of = |mutation: &Mutation| match mutation {
-            Mutation::Put { row, .. } => row.view(self.collection).ok().map(|view| view.key().to_key()),
-            Mutation::Delete { key, .. } => Some(key.clone()),
-            _ => None,
+        let at = error.detail().mutation.and_then(|at| usize::try_from(at).ok());
+        let (Code::Conflict, Some(at), Some(Mutation::Put { row, .. })) =
+            (error.code(), at, at.and_then(|at| self.mutations.get(at)))
+        else {
+            return Err(error.into());
         };
-        let (name, own) = (&self.collection.name, key_of(&self.mutations[at]));
-        let field = detail.field.as_deref().unwrap_or("a unique value");
-        // What this batch wrote or removed before does not stand in the way unless both are in the source.
-        if own.as_ref() == Some(&holder) || self.mutations[..at].iter().any(|m| key_of(m).as_ref() == Some(&holder)) {
-            let own = own.map_or_else(String::new, |key| key.to_string());
-            let message = format!("{name} {own} and {holder} of {} have the same {field}", self.copy.source.place());
+        let name = &self.collection.name;
+        let view = row.view(self.collection)?;
+        let own = view.key().to_key();
+        let Some((field, holder)) = self.holder(&view, &self.mutations[..at])? else {
+            // Nobody in the target: then somebody before it in this batch, and both are in the source.
+            let place = self.copy.source.place();
+            let message = format!("{name} {own} of {place} has a value that another one has there: {}", plain(error.message()));
             return Err(Failure::new(Exit::Data, "not-carried", message)
                 .help("run the command again, which lists what cannot be carried first"));
-        }
-        if self.copy.mode != Mode::Merge {
-            self.mutations.insert(0, Mutation::Delete { collection: self.id, key: holder, when: Vec::new() });
-            return Ok(());
-        }
-        match (self.copy.prefer, holder, own) {
-            (Some(Prefer::Source), Key::Int(id), _) if rows::has_dense_ids(self.collection) => {
-                let row = rows::revoked(self.collection, id)?;
-                self.mutations.insert(0, Mutation::Put { collection: self.id, row });
+        };
+        let collection = self.id;
+        let delete = |key| Mutation::Delete { collection, key, when: Vec::new() };
+        let way = match (self.copy.mode, self.copy.prefer, holder) {
+            (Mode::Merge, Some(Prefer::Source), Key::Int(id)) if rows::has_dense_ids(self.collection) => {
+                Mutation::Put { collection, row: rows::revoked(self.collection, id)? }
             }
-            (Some(Prefer::Source), holder, _) => {
-                self.mutations.insert(0, Mutation::Delete { collection: self.id, key: holder, when: Vec::new() });
+            (Mode::Merge, Some(Prefer::Target), _) => return self.give_way(at, &own),
+            (Mode::Merge, None, holder) => {
+                let field = &self.collection.fields[field].name;
+                let place = self.copy.target.place();
+                return Err(conflict(format!("{name} {own} has the {field} of {name} {holder} of {place}")));
             }
-            (Some(Prefer::Target), _, Some(own)) => self.give_way(at, &own)?,
-            (_, holder, _) => {
-                return Err(conflict(format!("{field} of {name} is that of {name} {holder} of {}", self.copy.target.place())));
-            }
-        }
+            (.., holder) => delete(holder),
+        };
+        self.mutations.insert(0, way);
         Ok(())
+    }
+
+    /// The record of the target that has one of this one's unique values, and which.
+    fn holder(&self, view: &RowView<'_>, before: &[Mutation]) -> Result<Option<(usize, Key)>, Failure> {
+        for (field, value) in unique_values(self.collection, view) {
+            if let Some(row) = self.copy.target.get_by(self.at, field, value)? {
+                let holder = row.view(self.collection)?.key().to_key();
+                // What came before in this batch was written already when the conflict was met.
+                let moved_on = before.iter().any(|m| match m {
+                    Mutation::Put { row, .. } => row.view(self.collection).is_ok_and(|view| view.key() == holder.as_ref()),
+                    Mutation::Delete { key, .. } => *key == holder,
+                    _ => false,
+                });
+                if view.key() != holder.as_ref() && !moved_on {
+                    return Ok(Some((field, holder)));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Lets the target's record keep the value; an id that would be a gap then is filled.
