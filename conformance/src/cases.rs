@@ -4,6 +4,7 @@ mod batch;
 pub(crate) mod changes;
 mod context;
 mod ids;
+mod keeping;
 mod lifecycle;
 mod malformed;
 mod members;
@@ -27,7 +28,7 @@ use crate::case::Case;
 
 /// Every case, theme by theme.
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
-    let themes: [&'static [Case]; 20] = [
+    let themes: [&'static [Case]; 21] = [
         prepare::CASES,
         read::CASES,
         mutate::CASES,
@@ -47,6 +48,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         shared::CASES,
         unreadable::CASES,
         lifecycle::CASES,
+        keeping::CASES,
         negative::CASES,
     ];
     themes.into_iter().chain([scale::CASES]).flatten()

@@ -97,6 +97,11 @@ const MUTANTS: &[(Fault, &[&str])] = &[
     (Fault::DeclaresBackup, &["declared::backup"]),
     (Fault::DeclaresNothingButTracks, &["negative::no_tracking"]),
     (Fault::BackupOverwrites, &["declared::backup"]),
+    (Fault::RestoreForgetsNotes, &["keeping::restore"]),
+    (Fault::RestoreKeepsNothing, &["keeping::restore"]),
+    (Fault::RestoreTakesAnything, &["keeping::restore_damaged"]),
+    (Fault::VerifyBackupLooksAway, &["keeping::verify_backup"]),
+    (Fault::RepairLosesRecords, &["keeping::repair"]),
     (Fault::StoresShared, &["lifecycle::stores_apart"]),
 ];
 

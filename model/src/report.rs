@@ -16,7 +16,7 @@ pub enum Task {
     /// Move what is in a side log into the main file.
     Checkpoint,
     /// Write a consistent copy of all collections, prepared or not, to this path, where nothing may be. It is as encrypted as the
-    /// store, and whole when it gets its name. Reports `bytes`.
+    /// store, and whole when it gets its name. Reports `bytes`, and as problems what is damaged in it because it is in the store.
     Backup {
         /// The file to create.
         to: String,

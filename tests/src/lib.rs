@@ -5,6 +5,7 @@
 
 pub mod build;
 pub mod faults;
+pub mod mounts;
 pub mod program;
 pub mod python;
 pub mod redis;

@@ -1,7 +1,6 @@
 //! What is not declared is refused, and what is declared is there.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use hivemind_model::{Capability, Changes, Code, Collection, Index, Kind, Query, Resource, Task, Token, Value};
@@ -18,8 +17,6 @@ pub(super) const CASES: &[Case] = &[
         .forbids(&[Capability::Unique]),
     Case::new("negative::no_tracking", "Without change tracking everything may have changed, always.", no_tracking)
         .forbids(&[Capability::ChangeTracking]),
-    Case::new("negative::no_backup", "Without online backup a backup is unsupported and makes no file.", no_backup)
-        .forbids(&[Capability::OnlineBackup]),
     Case::new(
         "negative::no_rekey",
         "Without encryption another password is unsupported, and the refusal does not show it.",
@@ -28,8 +25,6 @@ pub(super) const CASES: &[Case] = &[
     .forbids(&[Capability::Encryption]),
     Case::new("negative::no_durability", "A store that is not durable opens again, empty.", no_durability)
         .forbids(&[Capability::Durable]),
-    Case::new("declared::backup", "A backup makes the file, refuses one that exists, and disturbs nothing.", backup)
-        .requires(&[Capability::OnlineBackup]),
     Case::new("declared::staleness", "A staleness bound is declared for change tracking only, and is bearable.", staleness),
     Case::new("declared::encryption", "What is stored encrypted cannot be read in its files.", encryption)
         .requires(&[Capability::Encryption]),
@@ -65,49 +60,6 @@ fn no_tracking(subject: &dyn Subject) -> Checked {
         token = next;
     }
     Ok(())
-}
-
-/// A path where nothing is. Whatever comes to be there is removed with it.
-struct Target(PathBuf);
-
-impl Target {
-    fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        Self(std::env::temp_dir().join(format!("hivemind-conformance-{}-{number}.backup", std::process::id())))
-    }
-
-    fn task(&self) -> Task {
-        Task::Backup { to: self.0.to_string_lossy().into_owned() }
-    }
-}
-
-impl Drop for Target {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-fn no_backup(subject: &dyn Subject) -> Checked {
-    let store = Store::fresh(subject)?;
-    let target = Target::new();
-    refused("a backup", Code::Unsupported, store.backend.maintain(&cx(), &target.task()))?;
-    ensure(!target.0.exists(), || "a refused backup: expected no file, found one".to_owned())
-}
-
-fn backup(subject: &dyn Subject) -> Checked {
-    let store = Store::fresh(subject)?;
-    store.fill(1..=100)?;
-    let target = Target::new();
-    store.backend.maintain(&cx(), &target.task())?;
-    let size = std::fs::metadata(&target.0).map_err(|e| Failure::wrong(format!("the backup: expected a file: {e}")))?.len();
-    ensure(size > 0, || "the backup: expected contents, found an empty file".to_owned())?;
-    let again = store.backend.maintain(&cx(), &target.task());
-    ensure(again.is_err(), || "a backup onto a file that exists: expected a refusal, found success".to_owned())?;
-    let later = std::fs::metadata(&target.0).map_or(0, |m| m.len());
-    equal("the size of the backup after the refusal", &size, &later)?;
-    store.fill([101])?;
-    equal("how many records", &101, &store.count(&Query::all(store.things))?)
 }
 
 fn no_rekey(subject: &dyn Subject) -> Checked {

@@ -284,6 +284,28 @@ impl Backend for Mutant {
                 let _ = fs::remove_file(to);
                 self.inner.maintain(cx, task)
             }
+            (Some(Fault::RestoreForgetsNotes), Task::Restore { from, keep }) => {
+                if let Some(keep) = keep {
+                    self.inner.maintain(cx, &Task::Backup { to: keep.clone() })?;
+                }
+                let text = fs::read_to_string(from)?;
+                let things: Vec<&str> = text.lines().filter(|line| !line.contains("\"notes\"")).collect();
+                fs::write(from, things.join("\n"))?;
+                self.inner.maintain(cx, &Task::Restore { from: from.clone(), keep: None })
+            }
+            (Some(Fault::RestoreKeepsNothing), Task::Restore { from, keep: Some(keep) }) => {
+                let done = self.inner.maintain(cx, &Task::Restore { from: from.clone(), keep: None })?;
+                self.inner.maintain(cx, &Task::Backup { to: keep.clone() })?;
+                Ok(done)
+            }
+            (Some(Fault::RestoreTakesAnything), Task::Restore { .. }) => {
+                self.inner.maintain(cx, task).or_else(|_| Ok(Report::new()))
+            }
+            (Some(Fault::VerifyBackupLooksAway), Task::VerifyBackup { .. }) => Ok(Report::new()),
+            (Some(Fault::RepairLosesRecords), Task::Repair) => {
+                self.inner.apply(cx, &[Mutation::DeleteWhere { query: Query::all(CollectionId(0)).limit(1) }])?;
+                Ok(Report::new())
+            }
             (Some(Fault::RekeyForgotten), Task::Rekey { .. }) => Ok(Report::new()),
             _ => self.inner.maintain(cx, task),
         }

@@ -25,6 +25,54 @@ pub(crate) struct Disk {
     log: Vec<(String, Key)>,
 }
 
+impl Disk {
+    /// A backup: a line for each record, and one at the end that says how many.
+    fn write(&self, to: &str) -> Result<Report> {
+        let mut file = std::fs::File::create_new(to)?;
+        let mut lines = 0;
+        for (name, stored) in &self.collections {
+            for (key, text) in &stored.records {
+                let key = match key {
+                    Key::Int(key) => key.to_string(),
+                    Key::Text(key) => json::quote(key),
+                };
+                lines += 1;
+                io::Write::write_all(&mut file, format!("[{}, {key}, {}]\n", json::quote(name), json::quote(text)).as_bytes())?;
+            }
+        }
+        io::Write::write_all(&mut file, format!("{lines}\n").as_bytes())?;
+        Ok(Report::new())
+    }
+
+    fn read(from: &str) -> Result<Vec<(String, Key, String)>> {
+        let damaged = || Error::corrupt(format!("{from} is damaged"));
+        let text = std::fs::read_to_string(from)?;
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines.pop().and_then(|count| count.parse::<usize>().ok()).ok_or_else(damaged)?;
+        let record = |line: &&str| {
+            let parsed = json::parse(line).ok()?;
+            let Json::Array(parts) = &parsed else { return None };
+            let text = |part: &Json<'_>| if let Json::String(text) = part { Some(text.decode().into_owned()) } else { None };
+            let key = match parts.get(1)? {
+                Json::Number(number) => Key::Int(number.parse().ok()?),
+                other => Key::Text(text(other)?),
+            };
+            Some((text(parts.first()?)?, key, text(parts.get(2)?)?))
+        };
+        lines.iter().map(|line| record(line).ok_or_else(damaged)).collect()
+    }
+
+    fn become_(&mut self, records: Vec<(String, Key, String)>) {
+        for (name, stored) in &mut self.collections {
+            self.log.extend(std::mem::take(&mut stored.records).into_keys().map(|key| (name.clone(), key)));
+        }
+        for (name, key, text) in records {
+            self.log.push((name.clone(), key.clone()));
+            self.collections.entry(name).or_default().records.insert(key, text);
+        }
+    }
+}
+
 #[derive(Default)]
 struct Stored {
     version: u32,
@@ -236,18 +284,21 @@ impl Backend for Handle {
     }
 
     fn maintain(&self, cx: &Context<'_>, task: &Task) -> Result<Report> {
-        let (disk, tables) = self.enter(cx)?;
+        let (mut disk, tables) = self.enter(cx)?;
         match task {
             Task::Verify => {
                 let problems = tables.0.iter().flat_map(|(_, table)| table.problems()).collect();
                 Ok(Report { entries: Vec::new(), problems })
             }
-            Task::Backup { to } => {
-                let mut file = std::fs::File::create_new(to)?;
-                let mut all = disk.collections.values().flat_map(|stored| stored.records.values());
-                all.try_for_each(|text| io::Write::write_all(&mut file, text.as_bytes()))?;
+            Task::Backup { to } => disk.write(to),
+            Task::Restore { from, keep } => {
+                let read = Disk::read(from)?;
+                keep.as_ref().map_or(Ok(Report::new()), |keep| disk.write(keep))?;
+                disk.become_(read);
                 Ok(Report::new())
             }
+            Task::VerifyBackup { from, .. } => Disk::read(from).map(|_| Report::new()),
+            Task::Repair => Ok(Report::new()),
             other => Err(Error::unsupported(format!("{other:?}"))),
         }
     }

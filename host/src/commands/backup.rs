@@ -41,7 +41,11 @@ pub fn run(args: &Args, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Fai
     let bytes = report.get("bytes").and_then(|v| if let Value::Int(bytes) = v { Some(*bytes) } else { None });
     let size = bytes.map_or_else(String::new, |bytes| format!(" ({bytes} bytes)"));
     writeln!(out, "Backed up to {}{size}", show::text(&file.to_string_lossy()))?;
-    Ok(())
+    if report.problems.is_empty() {
+        return Ok(());
+    }
+    let message = "the store is damaged, and so is its backup, which was made all the same";
+    Err(Failure::new(Exit::Data, "problems", message).help("keep the backups you have, and look with `db verify`"))
 }
 
 /// Writes a backup where nothing is.
@@ -105,7 +109,25 @@ pub(super) fn folder(session: &Session) -> Result<PathBuf, Failure> {
     builder
         .create(&folder)
         .map_err(|e| Failure::new(Exit::Failed, "output", format!("cannot create {}: {e}", folder.display())))?;
+    clear_cut(&folder);
     Ok(folder)
+}
+
+/// Removes what is left in the folder of backups of some that were cut: `.….backup.….tmp`, and what lies beside it. A lock tells
+/// those that are being made.
+fn clear_cut(folder: &Path) {
+    let copy_of = |name: &str| {
+        let copy = ["-journal", "-wal", "-shm"].iter().find_map(|beside| name.strip_suffix(beside)).unwrap_or(name);
+        let is_cut = copy.starts_with('.') && copy.contains(".backup.") && copy.ends_with(".tmp");
+        is_cut.then(|| folder.join(copy))
+    };
+    let is_being_made = |copy: &Path| fs::File::open(copy).is_ok_and(|file| file.try_lock().is_err());
+    let entries: Vec<_> = fs::read_dir(folder).into_iter().flatten().flatten().collect();
+    for entry in entries {
+        if entry.file_name().to_str().and_then(copy_of).is_some_and(|copy| !is_being_made(&copy)) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// A name in this folder that nothing has: `clients-20260102T030405Z.backup`.

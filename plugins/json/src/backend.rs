@@ -188,7 +188,10 @@ impl JsonStore {
         let journal = self.place.journal.exists();
         self.finish_cut_batch()?;
         let collections: Vec<Collection> = self.catalog.iter().map(|(_, c)| c.as_ref().clone()).collect();
-        let leftovers = prepare::leftovers(&self.place, &collections)?;
+        let mut leftovers = prepare::leftovers(&self.place, &collections)?;
+        leftovers.extend(backup::leftovers(&self.place)?);
+        leftovers.sort_unstable();
+        leftovers.dedup();
         let removed = leftovers.iter().filter(|path| std::fs::remove_file(path).is_ok()).count();
         prepare::bring_up_to_date(cx, (&self.host, &self.place), &collections)?;
         let mut state = self.to_change();

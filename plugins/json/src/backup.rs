@@ -63,6 +63,20 @@ pub(crate) fn content(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
+/// The temporary files that were left beside the files of every collection, in either form; only right under the lock.
+///
+/// # Errors
+/// `io` and `denied`.
+pub(crate) fn leftovers(place: &Place) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for Stored { files, .. } in stored(place)? {
+        for path in [files.data.with_extension("json"), files.data.with_extension("ejson"), files.data, files.sentinel] {
+            found.extend(replace::leftovers(&path)?);
+        }
+    }
+    Ok(found)
+}
+
 /// The store's files as they are; only right under the lock.
 ///
 /// # Errors
@@ -87,7 +101,10 @@ pub(crate) fn write(place: &Place, members: &[Member], to: &Path) -> Result<Repo
     let cannot_write = failed("write", to);
     let folder = to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let prefix = format!(".{}.", to.file_name().unwrap_or_default().to_string_lossy());
-    let file = tempfile::Builder::new().prefix(&prefix).suffix(".tmp").tempfile_in(folder).map_err(&cannot_write)?;
+    let file =
+        tempfile::Builder::new().prefix(&prefix).suffix(".tmp").rand_bytes(16).tempfile_in(folder).map_err(&cannot_write)?;
+    // So that nobody takes it for one that was cut.
+    let _ = file.as_file().try_lock();
     let mut out = BufWriter::new(file);
     archive::write(&mut out, members).map_err(&cannot_write)?;
     out.flush().map_err(&cannot_write)?;

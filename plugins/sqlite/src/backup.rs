@@ -51,8 +51,13 @@ pub(crate) fn backup(cx: &Context<'_>, source: &Connection, opener: &Opener, to:
         let pages = Backup::new(source, &mut target).map_err(written)?;
         run(cx, &pages, opener).map_err(|e| e.context(format!("{} was not written", to.display())))?;
     }
-    // One file, that a program which may only read it can open.
-    without_log(&open_private(&copy, opener).map_err(written)?).map_err(written)?;
+    let problems = {
+        let connection = open_private(&copy, opener).map_err(written)?;
+        // One file, that a program which may only read it can open.
+        without_log(&connection).map_err(written)?;
+        // What is damaged is backed up as it is, because there may be no more of it; but not without a word.
+        maintain::integrity(&connection, "quick_check").map_err(written)?
+    };
     seal::seal(&copy).map_err(|e| error::from_io(e, "writing", to))?;
     let bytes = std::fs::metadata(&*copy).map_or(0, |m| m.len());
     copy.persist_noclobber(to).map_err(|e| match e.kind() {
@@ -60,7 +65,9 @@ pub(crate) fn backup(cx: &Context<'_>, source: &Connection, opener: &Opener, to:
         _ => error::from_io(e, "writing", to),
     })?;
     sync_folder(Some(folder));
-    Ok(Report::new().with("bytes", i64::try_from(bytes).unwrap_or(i64::MAX)))
+    let problem = |message| Problem { collection: String::new(), key: None, message: format!("{}: {message}", opener.place()) };
+    let problems = problems.into_iter().map(problem).collect();
+    Ok(Report { problems, ..Report::new().with("bytes", i64::try_from(bytes).unwrap_or(i64::MAX)) })
 }
 
 /// Reads a backup and says what is wrong with it. The file is not changed, and nothing is made beside it.
@@ -291,17 +298,20 @@ fn prefix(path: &Path) -> String {
     format!(".{}.", path.file_name().unwrap_or_default().to_string_lossy())
 }
 
-/// Removes copies beside a file that nobody is making any more, and tells how many they were.
+/// Removes copies beside a file that nobody is making any more, and what lies beside those, and tells how many files they were.
 pub(crate) fn remove_leftovers(path: &Path) -> usize {
-    let prefix = prefix(path);
-    let is_ours = |name: &str| {
-        let random = name.strip_prefix(&prefix).and_then(|name| name.strip_suffix(SUFFIX));
-        random.is_some_and(|random| random.len() == RANDOM && random.bytes().all(|b| b.is_ascii_alphanumeric()))
+    let (folder, prefix) = (folder_of(path), prefix(path));
+    let copy_of = |name: &str| {
+        let copy = ["-journal", "-wal", "-shm"].iter().find_map(|beside| name.strip_suffix(beside)).unwrap_or(name);
+        let random = copy.strip_prefix(&prefix)?.strip_suffix(SUFFIX)?;
+        let is_ours = random.len() == RANDOM && random.bytes().all(|b| b.is_ascii_alphanumeric());
+        is_ours.then(|| folder.join(copy))
     };
-    let entries = std::fs::read_dir(folder_of(path)).into_iter().flatten().flatten();
-    let ours = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_ours));
-    let is_cut = |path: &Path| File::open(path).is_ok_and(|file| file.try_lock().is_ok());
-    ours.filter(|entry| is_cut(&entry.path()) && std::fs::remove_file(entry.path()).is_ok()).count()
+    let is_being_made = |copy: &Path| File::open(copy).is_ok_and(|file| file.try_lock().is_err());
+    let entries: Vec<_> = std::fs::read_dir(folder).into_iter().flatten().flatten().collect();
+    let cut =
+        entries.iter().filter(|entry| entry.file_name().to_str().and_then(copy_of).is_some_and(|copy| !is_being_made(&copy)));
+    cut.filter(|entry| std::fs::remove_file(entry.path()).is_ok()).count()
 }
 
 pub(crate) fn folder_of(path: &Path) -> &Path {
@@ -319,7 +329,8 @@ fn open_private(path: &Path, opener: &Opener) -> rusqlite::Result<Connection> {
 
 /// Makes of a file with a write-ahead log one without.
 fn without_log(connection: &Connection) -> rusqlite::Result<()> {
-    connection.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()))
+    // Its journal is in memory: nothing is to stay of a copy that is cut.
+    connection.query_row("PRAGMA journal_mode = MEMORY", [], |_| Ok(()))
 }
 
 /// What can be told of a backup before it is opened.
@@ -369,7 +380,7 @@ fn taken(to: &Path) -> Error {
 
 /// Refuses to begin what a full disk would end.
 #[cfg(unix)]
-fn check_space(folder: &Path, needed: i64) -> Result<()> {
+pub(crate) fn check_space(folder: &Path, needed: i64) -> Result<()> {
     // What cannot be told is seen when it is written.
     let Ok(found) = rustix::fs::statvfs(folder) else { return Ok(()) };
     let (free, needed) = (found.f_bavail.saturating_mul(found.f_frsize), u64::try_from(needed).unwrap_or(0));
@@ -382,6 +393,6 @@ fn check_space(folder: &Path, needed: i64) -> Result<()> {
 }
 
 #[cfg(not(unix))]
-const fn check_space(_folder: &Path, _needed: i64) -> Result<()> {
+pub(crate) const fn check_space(_folder: &Path, _needed: i64) -> Result<()> {
     Ok(())
 }

@@ -43,6 +43,9 @@ fn classify(error: &rusqlite::Error, place: &str) -> Error {
         },
         ErrorCode::TooBig => Error::invalid(format!("a value is larger than SQLite stores: {error}")),
         ErrorCode::OperationInterrupted => Error::deadline(format!("{place}: the time allowed for this call is over")),
+        ErrorCode::SystemIoFailure if extended == ffi::SQLITE_IOERR_SHMSIZE => {
+            Error::io(format!("disk full: there is no room for {place}-shm, which the log needs; free space and try again"))
+        }
         ErrorCode::SystemIoFailure => Error::io(format!("{message}; check the disk and the file system of this file")),
         ErrorCode::CannotOpen => {
             Error::io(format!("{message}; check that its folder is there, may be written, and how many files are open"))

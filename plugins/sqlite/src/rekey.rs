@@ -14,7 +14,7 @@ use hivemind_abi::model::{Context, Error, Report, Result};
 use rusqlite::Connection;
 use zeroize::Zeroizing;
 
-use crate::backup::{beside, folder_of};
+use crate::backup::{beside, check_space, folder_of};
 use crate::config::Password;
 use crate::connection::Opener;
 use crate::error;
@@ -49,7 +49,8 @@ pub(crate) fn rekey(cx: &Context<'_>, opener: &Opener, password: Option<Password
         let connection = alone(opener, file)?;
         let copy = beside(&path)?;
         let to = opener.with_cipher(DatabaseFile::copy_of(file.path(), copy.to_path_buf()), Cipher::new(password.clone()));
-        export(&connection, &copy, password.as_ref()).map_err(|e| error::from_sqlite(&e, file.place()))?;
+        check_space(folder_of(&path), maintain::file_bytes(&connection).map_err(|e| opener.failed(&e))?)?;
+        export(&connection, &copy, password.as_ref()).map_err(|e| not_exported(&e, file))?;
         compare(cx, &connection, opener, &to)?;
         cx.check()?;
         adopt(&copy, &path).map_err(|e| error::from_io(e, "writing beside", &path))?;
@@ -83,6 +84,20 @@ fn in_use(file: &DatabaseFile) -> Error {
     Error::busy(message).place(file.place())
 }
 
+/// SQLCipher's export has no codes, only words.
+fn not_exported(error: &rusqlite::Error, file: &DatabaseFile) -> Error {
+    let full = error.to_string().contains("disk is full");
+    let error = if full {
+        rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None)
+    } else {
+        rusqlite::Error::SqliteFailure(
+            error.sqlite_error().copied().unwrap_or(rusqlite::ffi::Error::new(1)),
+            Some(error.to_string()),
+        )
+    };
+    error::from_sqlite(&error, file.place()).context("nothing was changed")
+}
+
 /// Copies everything into an empty file with this password.
 fn export(connection: &Connection, copy: &Path, password: Option<&Password>) -> rusqlite::Result<()> {
     let key = password.map_or("", Password::text);
@@ -103,6 +118,8 @@ fn export(connection: &Connection, copy: &Path, password: Option<&Password>) -> 
         let code = e.sqlite_error().map_or(rusqlite::ffi::SQLITE_ERROR, |e| e.extended_code);
         rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), Some("the new file was not opened".to_owned()))
     })?;
+    // What is cut is thrown away as a whole.
+    connection.query_row("PRAGMA rekeyed.journal_mode = OFF", [], |_| Ok(()))?;
     connection.query_row("SELECT sqlcipher_export('rekeyed')", [], |_| Ok(()))?;
     for number in ["user_version", "application_id"] {
         let stored: i64 = connection.query_row(&format!("PRAGMA main.{number}"), [], |row| row.get(0))?;

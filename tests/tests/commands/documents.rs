@@ -8,7 +8,7 @@ use hivemind_tests::{build, place, root};
 
 use super::*;
 
-const COMMANDS: [&str; 29] = [
+const COMMANDS: [&str; 33] = [
     "add-client",
     "list-clients",
     "export-clients",
@@ -35,6 +35,10 @@ const COMMANDS: [&str; 29] = [
     "export",
     "import",
     "migrate-db",
+    "backup",
+    "restore",
+    "db",
+    "move-namespace",
     "plugins",
     "completions",
     "man",
@@ -56,7 +60,7 @@ fn help_is_no_failure_and_no_command_is_one() {
         }
     }
     assert!(operator.run(&["--version"]).well().starts_with("hivemind-host "));
-    for words in [&[][..], &["plugins"], &["no-such-command"], &["list-clients", "--no-such-option"]] {
+    for words in [&[][..], &["plugins"], &["db"], &["no-such-command"], &["list-clients", "--no-such-option"]] {
         let ended = operator.run(words);
         assert!(ended.out.is_empty() && !ended.err.is_empty(), "{words:?}: {ended:?}");
         assert_eq!(ended.code, 2, "{words:?}");
@@ -91,7 +95,7 @@ fn every_command_has_a_manual_page() {
         let page = std::fs::read_to_string(folder.join(format!("hivemind-host-{name}.1"))).expect(name);
         assert!(page.contains(".TH") && page.contains(".SH SYNOPSIS"), "{page}");
     }
-    for name in ["hivemind-host.1", "hivemind-host-plugins-pin.1"] {
+    for name in ["hivemind-host.1", "hivemind-host-plugins-pin.1", "hivemind-host-db-rekey.1"] {
         assert!(folder.join(name).is_file(), "{name}");
     }
     assert!(operator.run(&["man"]).well().contains(".TH"));
@@ -194,7 +198,7 @@ fn the_operator_guides_table_names_commands_and_options_that_exist() {
             if words[0].ends_with('-') || words[0].starts_with('-') {
                 continue;
             }
-            let known: Vec<&str> = words.iter().take(if words[0] == "plugins" { 2 } else { 1 }).copied().collect();
+            let known: Vec<&str> = words.iter().take(if matches!(words[0], "plugins" | "db") { 2 } else { 1 }).copied().collect();
             let help = operator.run(&[&known[..], &["--help"]].concat()).well();
             for option in words.iter().filter(|word| word.starts_with("--")) {
                 assert!(help.contains(option), "{known:?} {option}");

@@ -8,7 +8,8 @@ use super::*;
 
 /// The only file below this folder whose name has this in it.
 fn the_one(folder: &Path, part: &str) -> PathBuf {
-    let mut found: Vec<_> = files(folder).into_iter().filter(|f| f.file_name().is_some_and(|n| n.to_string_lossy().contains(part))).collect();
+    let mut found: Vec<_> =
+        files(folder).into_iter().filter(|f| f.file_name().is_some_and(|n| n.to_string_lossy().contains(part))).collect();
     assert_eq!(found.len(), 1, "{found:?}");
     found.remove(0)
 }
@@ -93,7 +94,10 @@ fn a_file_that_is_there_stays_unless_force_says_otherwise() {
         let kept = operator.home().join("kept.backup");
         operator.run(&["restore", text(&file), "--yes", "--keep", text(&kept)]).well();
         assert_eq!(mode(&kept), 0o600);
-        assert_eq!(files(operator.home()).iter().filter(|f| text(f).contains(".backup_") || text(f).ends_with(".tmp")).count(), 0);
+        assert_eq!(
+            files(operator.home()).iter().filter(|f| text(f).contains(".backup_") || text(f).ends_with(".tmp")).count(),
+            0
+        );
     }
 }
 
@@ -116,7 +120,9 @@ fn restore_asks_on_a_terminal_and_takes_no_for_an_answer() {
 fn a_backend_without_backups_says_so() {
     let operator = Operator::with_seed(&json!({"1": {"client_id": 1, "api_key": "a"}}));
     let file = operator.home().join("x.backup");
-    for words in [&["backup", text(&file)][..], &["db", "vacuum"], &["db", "repair", "--no-backup"], &["db", "rekey", "--decrypt"]] {
+    for words in
+        [&["backup", text(&file)][..], &["db", "vacuum"], &["db", "repair", "--no-backup"], &["db", "rekey", "--decrypt"]]
+    {
         operator.run(words).fails(1, &["error[unsupported]", "does not offer"]);
     }
     assert!(!file.exists());
@@ -169,7 +175,10 @@ fn verify_names_what_is_wrong_and_repair_mends_it_without_losing_a_record() {
         assert_eq!(operator.client(7)["api_key"], "b", "no record is lost");
         let repaired = operator.run(&["db", "repair", "--revoke-duplicates"]);
         assert!(repaired.out.contains("another revoked: 1"), "{repaired:?}");
-        assert_eq!((operator.client(1)["api_key"].clone(), operator.client(3)["api_key"].clone()), (json!("a"), json!("revoked")));
+        assert_eq!(
+            (operator.client(1)["api_key"].clone(), operator.client(3)["api_key"].clone()),
+            (json!("a"), json!("revoked"))
+        );
         // What cannot be read stays as it is, and is said.
         let left = operator.run(&["db", "verify"]);
         assert!(left.code == 8 && left.out.lines().count() == 1 && left.out.contains("clients 9"), "{left:?}");
@@ -184,7 +193,10 @@ fn vacuum_checkpoint_and_stats_say_what_they_did() {
     assert!(operator.run(&["db", "vacuum"]).well().contains("Bytes after"));
     assert!(operator.run(&["db", "checkpoint"]).well().contains("Complete  true"));
     let stats = parsed(&operator.run(&["db", "stats", "--json"]).well());
-    assert!(stats["pages"].as_i64() > Some(0) && stats["location"].as_str().is_some_and(|l| l.ends_with("clients.db")), "{stats}");
+    assert!(
+        stats["pages"].as_i64() > Some(0) && stats["location"].as_str().is_some_and(|l| l.ends_with("clients.db")),
+        "{stats}"
+    );
     let json = PLAIN[1].operator();
     add(&json, "a");
     json.run(&["db", "vacuum"]).fails(1, &["error[unsupported]"]);

@@ -83,7 +83,10 @@ fn assert_allowed(numbers: &[usize], histories: &[Vec<Write>], taken: &Taken) {
             for (other, last) in numbers.iter().copied().enumerate().filter(|(_, last)| *last > 0) {
                 let later = histories[other][last - 1].0;
                 let missing = number + 1;
-                assert!(at >= later, "write {missing} of thread {thread} came before write {last} of thread {other}, and is missing");
+                assert!(
+                    at >= later,
+                    "write {missing} of thread {thread} came before write {last} of thread {other}, and is missing"
+                );
             }
         }
     }
@@ -100,7 +103,7 @@ fn run(store: Store) {
     let storage = Storage::new(Arc::clone(&backend), Options { deadline: None, ..Options::default() });
     let clients = pollster::block_on(Clients::open(&storage)).expect("clients");
     for n in 1..=2 * THREADS {
-        pollster::block_on(clients.add(hivemind_store::NewClient::new(format!("k{n}")))).expect("added");
+        pollster::block_on(clients.add(hivemind_store::clients::NewClient::new(format!("k{n}")))).expect("added");
     }
     let histories: Vec<History> = (0..THREADS).map(|_| History::default()).collect();
     let stop = AtomicBool::new(false);
@@ -117,14 +120,18 @@ fn run(store: Store) {
             // Another process every other time, as from a timer; else the node itself.
             if taken.len() % 2 == 0 {
                 let mut command = operator.command(&["backup", text(&file)]);
-                let ended: hivemind_tests::program::Ended = command.env("TMPDIR", std::env::temp_dir()).output().expect("starts").into();
+                let ended: hivemind_tests::program::Ended =
+                    command.env("TMPDIR", std::env::temp_dir()).output().expect("starts").into();
                 if ended.code != 0 {
                     stop.store(true, Ordering::Relaxed);
                 }
                 ended.well();
             } else {
                 let task = hivemind_model::Task::Backup { to: text(&file).to_owned() };
-                backend.maintain(&Context::unbounded(), &task).inspect_err(|_| stop.store(true, Ordering::Relaxed)).expect("a backup");
+                backend
+                    .maintain(&Context::unbounded(), &task)
+                    .inspect_err(|_| stop.store(true, Ordering::Relaxed))
+                    .expect("a backup");
             }
             taken.push(Taken { file, began, ended: Instant::now() });
             std::thread::sleep(Duration::from_secs(1).saturating_sub(began.elapsed()));

@@ -101,5 +101,10 @@ pub(crate) enum Fault {
     DeclaresBackup,
     DeclaresNothingButTracks,
     BackupOverwrites,
+    RestoreForgetsNotes,
+    RestoreKeepsNothing,
+    RestoreTakesAnything,
+    VerifyBackupLooksAway,
+    RepairLosesRecords,
     StoresShared,
 }

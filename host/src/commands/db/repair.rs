@@ -32,8 +32,9 @@ pub struct Args {
 /// `problems` if something remains that cannot be mended here.
 pub(super) fn run(args: &Args, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     let session = cx.session()?;
+    let folder = backup::folder(&session)?;
     if !args.no_backup {
-        let file = backup::new_name(&backup::folder(&session)?, &session.opened, "before-repair-");
+        let file = backup::new_name(&folder, &session.opened, "before-repair-");
         backup::create(&session.opened, &file)
             .map_err(|failure| failure.help("nothing was changed; if no backup can be taken, add --no-backup"))?;
         writeln!(out, "Backed up to {}", show::text(&file.to_string_lossy()))?;

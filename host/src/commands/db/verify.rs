@@ -98,7 +98,11 @@ pub(super) fn line(problem: &Problem) -> String {
 /// What is wrong with an open store: what its plugin says, and gaps between ids.
 pub(super) fn store(session: &Session) -> Result<Report, Failure> {
     let mut report = session.maintain(&Task::Verify)?;
-    let missing = gaps(session)?;
+    let missing = match gaps(session) {
+        // What cannot be walked through has been named already.
+        Err(failure) if failure.exit == Exit::Data && !report.problems.is_empty() => return Ok(report),
+        other => other?,
+    };
     if let Some(first) = missing.first() {
         let message = format!(
             "{} ids are missing between others, the first of them {first}: a Python node would give a new client the id of another one",
