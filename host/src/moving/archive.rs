@@ -15,7 +15,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 use hivemind_model::json::{self, Json};
-use hivemind_model::{Collection, Key, Unreadable, record};
+use hivemind_model::{Collection, Key, Problem, Unreadable, record};
 
 use super::digest::Digest;
 use super::progress::Progress;
@@ -303,6 +303,10 @@ impl Source for Archive {
     }
 
     fn unreadable(&self, _: usize) -> Result<Vec<Unreadable>, Failure> {
+        Ok(Vec::new())
+    }
+
+    fn strays(&self) -> Result<Vec<Problem>, Failure> {
         Ok(Vec::new())
     }
 

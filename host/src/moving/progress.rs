@@ -117,3 +117,49 @@ impl Progress for Unseen {
     fn step(&mut self, _: u64) {}
     fn end(&mut self) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::io;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Lines(RefCell<Vec<String>>);
+
+    impl Console for Lines {
+        fn is_interactive(&self) -> bool {
+            false
+        }
+
+        fn shows_output(&self) -> bool {
+            false
+        }
+
+        fn ask(&self, _: &str) -> io::Result<Option<String>> {
+            Ok(None)
+        }
+
+        fn note(&self, text: &str) {
+            self.0.borrow_mut().push(text.to_owned());
+        }
+    }
+
+    #[test]
+    fn where_there_is_no_terminal_a_line_now_and_then_has_rate_and_time_left() {
+        let lines = Lines::default();
+        let mut shown = Shown::new(&lines);
+        shown.begin("copying", Some(100_000));
+        shown.step(50_000);
+        assert!(lines.0.borrow().is_empty(), "not so soon");
+        let Some(long_ago) = Instant::now().checked_sub(BETWEEN_LINES * 2) else { return };
+        (shown.began, shown.told) = (long_ago, long_ago);
+        shown.step(OFTEN);
+        shown.step(OFTEN);
+        shown.end();
+        let said = lines.0.borrow();
+        let [line] = &said[..] else { panic!("one line: {said:?}") };
+        assert!(line.starts_with("copying: 51,024 of 100,000 records, 25") && line.ends_with("seconds left"), "{line}");
+    }
+}

@@ -1,6 +1,6 @@
 //! What is moved: the records of a store, or those of an export.
 
-use hivemind_model::{Collection, Token, Unreadable};
+use hivemind_model::{Collection, Problem, Token, Unreadable};
 
 use super::rows::{Rows, StoreRows};
 use super::store::Store;
@@ -25,6 +25,12 @@ pub trait Source {
     /// # Errors
     /// What kept it from being asked.
     fn unreadable(&self, at: usize) -> Result<Vec<Unreadable>, Failure>;
+
+    /// What is wrong with collections of it beside that: parts of them that are no record of any key.
+    ///
+    /// # Errors
+    /// What kept it from being asked.
+    fn strays(&self) -> Result<Vec<Problem>, Failure>;
 
     /// Where its history stands.
     ///
@@ -79,6 +85,12 @@ impl Source for Store {
         let mut rows = StoreRows::new(self, at);
         rows.next()?;
         Ok(rows.unreadable)
+    }
+
+    fn strays(&self) -> Result<Vec<Problem>, Failure> {
+        // What has a key is named by reading; what has no collection concerns the file and not the records.
+        let found = self.verify()?.problems.into_iter();
+        Ok(found.filter(|problem| problem.key.is_none() && !problem.collection.is_empty()).collect())
     }
 
     fn moment(&self) -> Result<Moment, Failure> {

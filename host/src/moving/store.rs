@@ -4,8 +4,8 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use hivemind_model::{
-    Backend, Capability, Changes, Code, Collection, CollectionId, Context, Detail, Error, KeyRef, Mutation, Page, Query, Result,
-    Row, Token, ValueRef,
+    Backend, Capability, Changes, Code, Collection, CollectionId, Context, Detail, Error, KeyRef, Mutation, Page, Query, Report,
+    Result, Row, Task, Token, ValueRef,
 };
 
 use crate::config::redact;
@@ -112,6 +112,17 @@ impl Store {
     /// The backend's.
     pub fn apply(&self, batch: &[Mutation]) -> Result<()> {
         patiently(|cx| self.backend().apply(cx, batch)).map(drop)
+    }
+
+    /// What the backend finds wrong with what is stored; nothing, if it does not offer to look.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub fn verify(&self) -> Result<Report> {
+        match patiently(|cx| self.backend().maintain(cx, &Task::Verify)) {
+            Err(error) if error.code() == Code::Unsupported => Ok(Report::new()),
+            other => other,
+        }
     }
 
     /// Where the history of each collection stands; `None` if the backend keeps none.

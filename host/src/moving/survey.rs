@@ -44,6 +44,9 @@ impl Survey {
     /// What kept it from being read; `not-carried` if an id is too far out to fill what is below it.
     pub fn take(source: &dyn Source, collections: usize, progress: &mut dyn Progress) -> Result<Self, Failure> {
         let mut survey = Self::default();
+        for stray in source.strays()? {
+            survey.problems.push(format!("{}: {}", stray.collection, plain(&stray.message)));
+        }
         for at in 0..collections {
             let before = survey.records;
             let unreadable = survey.look_through(source, at, progress)?;

@@ -87,3 +87,12 @@ fn gaps_are_filled_and_encrypted_stores_are_sources_and_targets() {
     let keys: Vec<&str> = keys.iter().map(|c| c["api_key"].as_str().expect("a key")).collect();
     assert_eq!(keys, ["revoked", "b", "revoked", "revoked", "e"]);
 }
+
+#[test]
+fn a_terminal_sees_a_bar_with_rate_and_time_left() {
+    let operator = with_json(&many(3000));
+    let ended = operator.run_on_terminal(&["migrate-db"], &[]);
+    for part in ["reading", "copying", "checking", " of 3,000", "/s", " left", "Migrated 3000"] {
+        assert!(ended.out.contains(part), "{part} in {}", ended.out);
+    }
+}
