@@ -34,7 +34,7 @@ impl NewForm {
     pub(crate) fn new(place: &Place, password: Option<&str>) -> Result<Self> {
         let coding = Coding::new(password).map_err(|e| e.field("password"))?;
         place.check_form()?;
-        if backup::content(&place.primary)?.is_none() {
+        if !backup::stored(place)?.iter().any(|stored| stored.files.data.exists()) {
             let shown = place.primary.display().to_string();
             let message = format!("{shown} is not there yet: set `password` in the settings to begin an encrypted store");
             return Err(Error::invalid(message).place(shown));

@@ -13,13 +13,14 @@ use hivemind_abi::model::{
 };
 use rusqlite::Connection;
 
-use crate::backup::{self, Restore};
+use crate::backup;
 use crate::config::{Config, Location, Password};
 use crate::connection::{Opener, check_version};
 use crate::file::DatabaseFile;
 use crate::group::Group;
 use crate::key::Cipher;
 use crate::pool::{Lease, Use, closed};
+use crate::restore::Restore;
 use crate::statements::Table;
 use crate::store::Store;
 use crate::transaction::{self, Writing};

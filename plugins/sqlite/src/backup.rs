@@ -1,16 +1,13 @@
-//! Backups: a copy of a file in use, what is wrong with one, and the way back into a file in use.
+//! Backups: a copy of a file in use, and what is wrong with one.
 //!
-//! Two decisions. **SQLite copies, never the file system**: pages go through its backup interface out of one read transaction, so
-//! writers neither wait nor tear the copy, and into the live file as one transaction of its own, which other programs see as a commit
-//! like any other and a crash takes back. And **what is restored was prepared elsewhere**: the backup is copied beside the file,
-//! checked, and brought to the present schema there, so that the live file goes from its old content to the new one in a single step.
+//! The decision: **SQLite copies, never the file system.** Pages go through its backup interface out of one read transaction, so
+//! writers neither wait nor tear the copy. `restore.rs` has the way back.
 
 use std::fs::File;
 use std::ops::Deref;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use hivemind_abi::Host;
 use hivemind_abi::model::{Collection, Context, Error, Problem, Report, Result};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
@@ -18,20 +15,19 @@ use tempfile::TempPath;
 
 use crate::connection::Opener;
 use crate::error;
-use crate::file::{DatabaseFile, Stored, identity, sync_folder};
+use crate::file::{DatabaseFile, Stored, sync_folder};
 use crate::maintain;
-use crate::migrate::{self, Migration};
-use crate::opened::Opened;
+use crate::migrate;
 use crate::schema;
 use crate::seal::{self, Seal};
-use crate::statements::{Table, quoted};
+use crate::statements::Table;
 
 /// Pages between two looks at the caller's time.
 const STEP: i32 = 256;
 /// The end of a copy's name, and the characters before it that make it one of its own.
 const SUFFIX: &str = ".tmp";
 const RANDOM: usize = 16;
-const PAUSE: Duration = Duration::from_millis(5);
+pub(crate) const PAUSE: Duration = Duration::from_millis(5);
 
 /// Writes a backup of what `source` sees now.
 ///
@@ -108,125 +104,6 @@ pub(crate) fn verify(cx: &Context<'_>, from: &Path, opener: &Opener, collections
     }
 }
 
-/// What a restore works on.
-pub(crate) struct Restore<'r> {
-    pub(crate) opener: &'r Opener,
-    pub(crate) opened: &'r Opened,
-    pub(crate) host: &'r Host,
-    /// What the live file's handle knows: the copy is brought to its present form.
-    pub(crate) collections: &'r [Collection],
-}
-
-impl Restore<'_> {
-    /// Puts a backup's content into the live file, keeping the previous one in `keep`.
-    ///
-    /// # Errors
-    /// `corrupt`, `too new` and `denied` for a backup that is not sound, ours, or of this password; `busy` and `deadline` if the write
-    /// lock cannot be had. Nothing was changed then.
-    pub(crate) fn run(&self, cx: &Context<'_>, from: &Path, keep: Option<&Path>) -> Result<Report> {
-        let live = self.opener.file().ok_or_else(|| Error::unsupported("a database in memory is not restored"))?;
-        keep.map_or(Ok(()), check_free)?;
-        // Not opened yet: closing it outside of SQLite would drop the locks of every connection.
-        if identity(from) == identity(live.path()) {
-            let message = format!("{} is the store itself; name a backup of it", from.display());
-            return Err(Error::invalid(message).place(from.display().to_string()));
-        }
-        examine(from)?;
-        check_space(folder_of(live.path()), i64::try_from(std::fs::metadata(from).map_or(0, |m| m.len())).unwrap_or(i64::MAX))?;
-        let copy = beside(live.path())?;
-        let (source, records) = self.prepare(cx, from, &copy)?;
-        let mut target = self.opener.writer(self.opener.patience(cx))?;
-        self.align(&source, &target)?;
-        self.opened.check(&target)?;
-        let pages = Backup::new(&source, &mut target).map_err(|e| self.opener.failed(&e))?;
-        self.take_lock(cx, &pages)?;
-        // Nobody commits from here on, so this is exactly what is replaced.
-        if let Some(keep) = keep {
-            let reader = self.opener.reader()?.ok_or_else(|| Error::unsupported("a database in memory is not restored"))?;
-            backup(cx, &reader, self.opener, keep)
-                .map_err(|e| e.context("the present state could not be kept, and nothing was changed"))?;
-        }
-        self.opened.look()?;
-        run(cx, &pages, self.opener).map_err(|e| e.context("nothing was changed"))?;
-        drop(pages);
-        self.opened.look()?;
-        // Best effort: a reader of another program may hold it back.
-        let _ = target.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        Ok(Report::new().with("records", records))
-    }
-
-    /// Copies the backup, checks the copy and brings it to the present form.
-    fn prepare(&self, cx: &Context<'_>, from: &Path, copy: &Path) -> Result<(Connection, i64)> {
-        let place = from.display().to_string();
-        let mut out = File::options().write(true).open(copy).map_err(|e| error::from_io(e, "writing", copy))?;
-        let seal = seal::check(from, |bytes| std::io::Write::write_all(&mut out, bytes));
-        let seal = seal.map_err(|e| error::from_io(e, "copying", from))?;
-        drop(out);
-        let opener = self.opener.for_copy(DatabaseFile::copy_of(from, copy.to_owned()));
-        let failed = |e: rusqlite::Error| opener.failed(&e);
-        let stored = opener.file().map_or(Ok(Stored::default()), |file| file.look(opener.cipher()))?;
-        migrate::check_versions(&stored, self.collections, &place)?;
-        let source = open_private(copy, &opener).map_err(failed)?;
-        check_seal(&source, seal, &opener, &place)?;
-        let wrong = maintain::integrity(&source, "integrity_check").map_err(failed)?;
-        if let Some(first) = wrong.first() {
-            return Err(Error::corrupt(format!("{place} is damaged: {first}; nothing was changed")).place(place));
-        }
-        without_log(&source).map_err(failed)?;
-        source.execute_batch("PRAGMA synchronous = OFF; BEGIN IMMEDIATE").map_err(failed)?;
-        Migration { place: &place, host: self.host, failed: &|e| opener.failed(e) }.run(cx, &source, self.collections)?;
-        source.execute_batch("COMMIT").map_err(failed)?;
-        let mut records = 0;
-        for collection in self.collections {
-            let count = format!("SELECT count(*) FROM {}", quoted(&collection.name));
-            records += source.query_row(&count, [], |row| row.get::<_, i64>(0)).map_err(failed)?;
-        }
-        Ok((source, records))
-    }
-
-    /// Gives the copy what the live file needs it to have: the size of its pages, which a file with a log cannot change, and the
-    /// columns that programs which have it open name in their statements.
-    fn align(&self, source: &Connection, target: &Connection) -> Result<()> {
-        let failed = |e: rusqlite::Error| self.opener.failed(&e);
-        for collection in self.collections {
-            let there = schema::columns(source, &collection.name).map_err(failed)?;
-            for column in schema::columns(target, &collection.name).map_err(failed)? {
-                if !column.not_null && !there.iter().any(|c| c.name.eq_ignore_ascii_case(&column.name)) {
-                    let add = format!("ALTER TABLE {} ADD COLUMN {}", quoted(&collection.name), quoted(&column.name));
-                    source.execute_batch(&add).map_err(failed)?;
-                }
-            }
-        }
-        let (here, there) = (maintain::page_size(source).map_err(failed)?, maintain::page_size(target).map_err(failed)?);
-        if here == there {
-            return Ok(());
-        }
-        if self.opener.cipher().is_on() {
-            let message = format!(
-                "the backup has pages of {here} bytes, the store has pages of {there}; move the store away to restore it"
-            );
-            return Err(Error::unsupported(message));
-        }
-        source.execute_batch(&format!("PRAGMA page_size = {there}; VACUUM")).map_err(failed)
-    }
-
-    /// Takes the write lock of the live file, and waits for it no longer than the settings and the caller allow.
-    fn take_lock(&self, cx: &Context<'_>, pages: &Backup<'_, '_>) -> Result<()> {
-        let (since, patience) = (Instant::now(), self.opener.patience(cx));
-        loop {
-            cx.check()?;
-            match pages.step(0).map_err(|e| self.opener.failed(&e))? {
-                StepResult::Busy | StepResult::Locked if since.elapsed() < patience => std::thread::sleep(PAUSE),
-                StepResult::Busy | StepResult::Locked => {
-                    let message = format!("{}: another program held the write lock all the time", self.opener.place());
-                    return Err(Error::busy(message).place(self.opener.place()));
-                }
-                _ => return Ok(()),
-            }
-        }
-    }
-}
-
 /// A read transaction: what it sees does not change until it ends.
 struct Snapshot<'c>(&'c Connection);
 
@@ -246,7 +123,7 @@ impl Drop for Snapshot<'_> {
 }
 
 /// Copies all pages.
-fn run(cx: &Context<'_>, pages: &Backup<'_, '_>, opener: &Opener) -> Result<()> {
+pub(crate) fn run(cx: &Context<'_>, pages: &Backup<'_, '_>, opener: &Opener) -> Result<()> {
     let since = Instant::now();
     loop {
         cx.check()?;
@@ -319,7 +196,7 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
 }
 
 /// A file that nobody else knows, with the store's key.
-fn open_private(path: &Path, opener: &Opener) -> rusqlite::Result<Connection> {
+pub(crate) fn open_private(path: &Path, opener: &Opener) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     opener.cipher().unlock(&connection)?;
     // No memory to share, and so no file for it.
@@ -328,13 +205,13 @@ fn open_private(path: &Path, opener: &Opener) -> rusqlite::Result<Connection> {
 }
 
 /// Makes of a file with a write-ahead log one without.
-fn without_log(connection: &Connection) -> rusqlite::Result<()> {
+pub(crate) fn without_log(connection: &Connection) -> rusqlite::Result<()> {
     // Its journal is in memory: nothing is to stay of a copy that is cut.
     connection.query_row("PRAGMA journal_mode = MEMORY", [], |_| Ok(()))
 }
 
 /// What can be told of a backup before it is opened.
-fn examine(from: &Path) -> Result<DatabaseFile> {
+pub(crate) fn examine(from: &Path) -> Result<DatabaseFile> {
     let place = from.display().to_string();
     let file = DatabaseFile::new(from.to_owned());
     match std::fs::metadata(from) {
@@ -356,7 +233,7 @@ fn examine(from: &Path) -> Result<DatabaseFile> {
 }
 
 /// `corrupt` if the seal does not fit, or what stands behind the last page is none.
-fn check_seal(connection: &Connection, (seal, length): (Seal, u64), opener: &Opener, place: &str) -> Result<()> {
+pub(crate) fn check_seal(connection: &Connection, (seal, length): (Seal, u64), opener: &Opener, place: &str) -> Result<()> {
     let damaged = |what: &str| Err(Error::corrupt(format!("{place} is damaged: {what}; nothing was changed")).place(place));
     if seal == Seal::Broken {
         return damaged("its content is not what its seal says; take another backup");
@@ -369,7 +246,7 @@ fn check_seal(connection: &Connection, (seal, length): (Seal, u64), opener: &Ope
     }
 }
 
-fn check_free(to: &Path) -> Result<()> {
+pub(crate) fn check_free(to: &Path) -> Result<()> {
     if to.symlink_metadata().is_ok() { Err(taken(to)) } else { Ok(()) }
 }
 

@@ -25,6 +25,7 @@ mod migrate;
 mod opened;
 mod pool;
 mod rekey;
+mod restore;
 mod schema;
 mod seal;
 mod statements;

@@ -263,6 +263,29 @@ fn another_password_and_a_newer_form_are_refused() {
     assert!(get(&plain, id, 1).is_some() && get(&secret, secret_id, 1).is_some());
 }
 
+/// Somebody who has it open names its tables and columns, which must be there afterwards too.
+#[test]
+fn a_collection_that_came_after_the_backup_is_emptied_and_stays() {
+    use hivemind_abi::model::{Collection, Index, Kind, Row};
+    let folder = Folder::new();
+    let (store, id) = opened(&folder, None);
+    insert(&store, id, client(1, "a"));
+    let file = path(&folder, "a.backup");
+    backup(&store, &file);
+    let notes = Collection::new("notes", 3, "slug", Kind::Text).field_with("body", Kind::Text, "", Index::Plain);
+    let other = folder.open_with("{}");
+    let notes_id = other.prepare(&CX, &[clients(), notes.clone()]).expect("prepares")[1];
+    let note = |slug: &str| Row::builder(&notes).set("slug", slug).expect("a slug").build();
+    insert(&other, notes_id, note("n"));
+    restore(&store, &file, None).expect("restored");
+    assert_eq!(count(&other, notes_id), 0);
+    insert(&other, notes_id, note("m"));
+    other.close(&CX).expect("closes");
+    let again = folder.open_with("{}");
+    let notes_id = again.prepare(&CX, &[clients(), notes]).expect("prepares")[1];
+    assert_eq!((count(&again, notes_id), count(&store, id)), (1, 1));
+}
+
 #[test]
 fn an_older_form_another_page_size_and_other_columns_are_brought_up() {
     let folder = Folder::new();

@@ -231,8 +231,6 @@ fn an_encrypted_file_is_maintained_and_migrated_like_another() {
         let report = store.maintain(&CX, &task).expect("maintained");
         assert!(report.problems.is_empty(), "{report:?}");
     }
-    let error = store.maintain(&CX, &Task::Rekey { password: Some("tulip-99".to_owned()) }).expect_err("not offered");
-    assert!(error.code() == Code::Unsupported && !format!("{error:?}").contains("tulip"), "{error:?}");
     store.close(&CX).expect("closes");
     let version: i64 = other_program(&folder, PASSWORD).query_row("PRAGMA user_version", [], |row| row.get(0)).expect("opened");
     assert_eq!(version, 2);

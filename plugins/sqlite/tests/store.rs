@@ -315,8 +315,6 @@ fn maintenance_reports_and_what_is_not_offered_is_unsupported() {
     assert_eq!(store.count(&CX, &Query::all(id)).expect("a count"), 200);
     let report = store.maintain(&CX, &Task::Verify).expect("a report");
     assert_eq!((report.get("records"), report.problems.len()), (Some(&Value::Int(200)), 0));
-    let backup = Task::Backup { to: folder.path().join("copy.db").display().to_string() };
-    assert_eq!(store.maintain(&CX, &backup).expect_err("not yet").code(), Code::Unsupported);
 
     let stats = store.stats(&CX).expect("facts");
     assert_eq!(stats.get("schema_version"), Some(&Value::Int(2)));

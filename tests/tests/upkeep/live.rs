@@ -171,3 +171,24 @@ fn sqlite_encrypted() {
 fn json_encrypted() {
     run(ENCRYPTED[1]);
 }
+
+/// A check that lets everything pass would be none.
+#[test]
+fn the_check_finds_what_must_not_be() {
+    let start = Instant::now();
+    let at = |ms: u64| start + Duration::from_millis(ms);
+    let write = |began: u64, ended: u64| (at(began), Some(at(ended)));
+    // Thread 0 writes at 0 and 20, thread 1 at 10 and 30; the backup is taken from 15 to 40.
+    let histories = [vec![write(0, 5), write(20, 25)], vec![write(10, 12), write(30, 35)]];
+    let taken = Taken { file: PathBuf::new(), began: at(15), ended: at(40) };
+    let is_allowed = |numbers: [usize; 2], taken: &Taken| {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| assert_allowed(&numbers, &histories, taken))).is_ok()
+    };
+    for numbers in [[1, 1], [2, 1], [2, 2]] {
+        assert!(is_allowed(numbers, &taken), "{numbers:?}");
+    }
+    assert!(!is_allowed([0, 1], &taken), "a write that was acknowledged before is missing");
+    assert!(!is_allowed([1, 2], &taken), "a write is missing that was acknowledged before one that is there began");
+    let early = Taken { ended: at(18), ..taken };
+    assert!(!is_allowed([2, 1], &early), "a write that had not begun is there");
+}

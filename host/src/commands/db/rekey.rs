@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use hivemind_model::Task;
 
 use crate::commands::{Context, maintain, show};
+use crate::config::redact::MASK;
 use crate::failure::Failure;
 use crate::files;
 
@@ -42,7 +43,11 @@ pub(super) fn run(args: &Args, cx: &Context<'_>, out: &mut dyn Write) -> Result<
     let module = opened.module.clone();
     // What would be written is made first, so that a file that cannot be changed is found out before anything is.
     let switched = args.switch.then(|| config.with_password(&module, password.as_deref())).transpose()?;
-    maintain(&opened, &Task::Rekey { password: password.clone() })?;
+    maintain(&opened, &Task::Rekey { password: password.clone() }).map_err(|failure| match &password {
+        // A vendor's engine may repeat what it was given.
+        Some(password) => Failure { message: failure.message.replace(password.as_str(), MASK), ..failure },
+        None => failure,
+    })?;
     drop(opened);
     let shown = show::text(&config.path().to_string_lossy()).into_owned();
     match switched {
