@@ -55,6 +55,8 @@ struct Prepared {
 /// # Errors
 /// `invalid` or `unsupported` for settings, `denied` or `io` if the folder cannot be used.
 pub fn open(config: &str, host: Host) -> Result<Sqlite> {
+    // Before SQLCipher does it in its own way: its OpenSSL would then be torn down when the process exits, under threads that still use it.
+    openssl::init();
     check_version(rusqlite::version_number())?;
     let config = Config::parse(config)?;
     let file = match config.location(host.data_dir())? {
