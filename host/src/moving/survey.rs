@@ -44,14 +44,18 @@ impl Survey {
     /// What kept it from being read; `not-carried` if an id is too far out to fill what is below it.
     pub fn take(source: &dyn Source, collections: usize, progress: &mut dyn Progress) -> Result<Self, Failure> {
         let mut survey = Self::default();
-        for stray in source.strays()? {
-            survey.problems.push(format!("{}: {}", stray.collection, plain(&stray.message)));
-        }
         for at in 0..collections {
             let before = survey.records;
             let unreadable = survey.look_through(source, at, progress)?;
             let left = survey.left.iter().filter(|(of, _)| *of == at).count() as u64;
             survey.carried.push(survey.records - before + unreadable - left);
+        }
+        for stray in source.strays()? {
+            let why = plain(&stray.message);
+            // One that stands in the way of a key was named as that key's record.
+            if !survey.problems.iter().any(|named| named.ends_with(&*why)) {
+                survey.problems.push(format!("{}: {why}", stray.collection));
+            }
         }
         Ok(survey)
     }

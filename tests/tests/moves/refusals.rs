@@ -46,11 +46,13 @@ fn access_keys_that_stand_there_twice_stay_behind_with_the_higher_id() {
 /// Nothing is left out without a word, whatever it is.
 #[test]
 fn what_stands_among_the_clients_and_is_none_is_named() {
-    let operator = with_json(r#"{"1": {"client_id": 1, "api_key": "a"}, "x": {"client_id": 2, "api_key": "b"}, "3": 5}"#);
-    operator.run(&["migrate-db"]).fails(8, &["error[not-carried]", "2 records", "clients 3 cannot be read", "\"x\""]);
+    let operator = with_json(r#"{"1": {"client_id": 1, "api_key": "a"}, "x": {"client_id": 2, "api_key": "b"}, "3": 5, "y": 6}"#);
+    operator
+        .run(&["migrate-db"])
+        .fails(8, &["error[not-carried]", "3 records", "clients 2 cannot be read", "clients 3 cannot be read", "\"y\""]);
     assert!(!store(&operator, SQLITE).exists());
     let ended = operator.run(&["migrate-db", "--leave-behind"]);
-    assert_eq!(ended.err.matches("left behind").count(), 2, "{ended:?}");
+    assert_eq!(ended.err.matches("left behind").count(), 3, "{ended:?}");
     assert_eq!(ended.code, 0);
     let expected = [(1, "a"), (2, "revoked"), (3, "revoked")].map(|(id, key)| (id, key.to_owned()));
     assert_eq!(listed(&operator, &["--db-backend", "sqlite"]), expected);
