@@ -141,6 +141,10 @@ mod tests {
             Ok(None)
         }
 
+        fn ask_secret(&self, _: &str) -> io::Result<Option<String>> {
+            Ok(None)
+        }
+
         fn note(&self, text: &str) {
             self.0.borrow_mut().push(text.to_owned());
         }
