@@ -252,14 +252,7 @@ impl Rewritten {
         if files::read_text(&self.path).map_err(failed)? != self.before {
             return Err(failed(std::io::Error::other("another program changed it meanwhile")));
         }
-        let name = |n: usize| {
-            let mut name = self.path.clone().into_os_string();
-            name.push(if n == 1 { ".before".to_owned() } else { format!(".before.{n}") });
-            PathBuf::from(name)
-        };
-        let copy = (1..).map(name).find(|name| name.symlink_metadata().is_err()).unwrap_or_else(|| name(1));
-        // As private as the file itself: it holds the old password.
-        files::replace(&copy, self.before.as_bytes(), 0o600).map_err(failed)?;
+        let copy = switch::keep(&self.path, self.before.as_bytes()).map_err(failed)?;
         files::replace(&self.path, self.after.as_bytes(), 0o600).map_err(failed)?;
         Ok(copy)
     }

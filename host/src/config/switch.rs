@@ -41,8 +41,8 @@ pub fn to(config: &Config, opened_with: &Global, module: &str) -> Result<PathBuf
     Ok(kept)
 }
 
-/// Copies the file to a name beside it that is free, for its owner alone.
-fn keep(path: &Path, content: &[u8]) -> std::io::Result<PathBuf> {
+/// Copies the file to a name beside it that is free, for its owner alone: it may hold secrets.
+pub(super) fn keep(path: &Path, content: &[u8]) -> std::io::Result<PathBuf> {
     for number in 0..MOST_KEPT {
         let mut name = OsString::from(path);
         name.push(if number == 0 { ".old".to_owned() } else { format!(".old{number}") });

@@ -27,7 +27,7 @@ fn another_password_a_first_one_and_none_and_the_python_node_opens_each() {
             assert_eq!(config["database"][module]["password"], json!(after));
             assert_eq!(config["database"][module]["name"], "clients", "nothing else was changed");
             let copies: Vec<_> = files(operator.config().parent().expect("a folder"));
-            let copies = copies.iter().filter(|f| text(f).contains("server.json.before"));
+            let copies = copies.iter().filter(|f| text(f).contains("server.json.old"));
             assert!(copies.inspect(|copy| assert_eq!(mode(copy), 0o600)).count() > 0, "the old configuration is kept");
             assert_eq!(keys(&operator), ["a"]);
             let store = Store { module, password: after };
@@ -107,4 +107,26 @@ fn what_cannot_be_done_is_refused_and_changes_nothing() {
     assert!(!ended.err.contains("MARK"), "{ended:?}");
     ended.fails(1, &["expected 16 characters"]);
     assert_eq!(keys(&json), ["a"]);
+}
+
+#[test]
+fn a_password_from_elsewhere_is_not_changed_in_server_json() {
+    let operator = PLAIN[0].operator();
+    add(&operator, "a");
+    let secret = operator.write("secret", PASSWORD.as_bytes());
+    operator.run(&["db", "rekey", "--switch", "--password-file", text(&secret)]).well();
+    PLAIN[0].configure(&operator);
+    let before = std::fs::read(operator.config()).expect("read");
+    let run = |words: &[&str]| {
+        let mut command = operator.command(words);
+        let output = command.env("HIVEMIND_SQLITE_PASSWORD", PASSWORD).output();
+        hivemind_tests::program::Ended::from(output.expect("the program starts"))
+    };
+    let ended = run(&["db", "rekey", "--switch", "--decrypt"]);
+    assert!(ended.code == 2 && ended.err.contains("HIVEMIND_SQLITE_PASSWORD") && !ended.err.contains("MARK"), "{ended:?}");
+    assert_eq!(std::fs::read(operator.config()).expect("read"), before);
+    assert!(run(&["list-clients"]).well().contains('a'), "nothing was changed");
+    let said = run(&["db", "rekey", "--decrypt"]).well();
+    assert!(said.contains("HIVEMIND_SQLITE_PASSWORD"), "{said}");
+    assert_eq!(keys(&operator), ["a"]);
 }

@@ -41,6 +41,13 @@ pub(super) fn run(args: &Args, cx: &Context<'_>, out: &mut dyn Write) -> Result<
     // Not prepared: nothing may have the store open, this program neither.
     let opened = cx.opener.open(cx.global, &config)?;
     let module = opened.module.clone();
+    let elsewhere = opened.secrets.iter().find(|origin| origin.setting == "password").map(|origin| origin.place.clone());
+    if let (true, Some(place)) = (args.switch, &elsewhere) {
+        return Err(Failure::usage(format!(
+            "--switch changes server.json, but the password comes from {place}; nothing was changed"
+        ))
+        .help("leave out --switch, and change it there afterwards"));
+    }
     // What would be written is made first, so that a file that cannot be changed is found out before anything is.
     let switched = args.switch.then(|| config.with_password(&module, password.as_deref())).transpose()?;
     maintain(&opened, &Task::Rekey { password: password.clone() }).map_err(|failure| match &password {
@@ -61,7 +68,17 @@ pub(super) fn run(args: &Args, cx: &Context<'_>, out: &mut dyn Write) -> Result<
         None => {
             writeln!(out, "The store is {}", state(&password))?;
             let what = if password.is_some() { "set `password` to the new one" } else { "remove `password`" };
-            writeln!(out, "Now {what} in the block {module} of {shown}, and in that of every other program that uses the store")?;
+            match elsewhere {
+                Some(place) => {
+                    writeln!(out, "Now do the same to the {place}, and wherever other programs that use the store have it from")?
+                }
+                None => {
+                    writeln!(
+                        out,
+                        "Now {what} in the block {module} of {shown}, and in that of every other program that uses the store"
+                    )?;
+                }
+            }
         }
     }
     Ok(())
