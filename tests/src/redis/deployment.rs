@@ -183,7 +183,10 @@ impl Deployment {
             for key in keys(&mut connection, prefix) {
                 removals.unlink(key).ignore();
             }
-            removals.query::<()>(&mut connection).expect("removed");
+            // A master may have none of them, and a pipeline of nothing is an error.
+            if !removals.is_empty() {
+                removals.query::<()>(&mut connection).expect("removed");
+            }
         }
     }
 }
