@@ -24,6 +24,8 @@ pub(super) const CASES: &[Case] = &[
         .forbids(BACKUP),
     Case::new("keeping::rekey", "After a rekey the old password opens nothing, and no answer shows the new one.", rekey)
         .requires(&[Capability::Encryption]),
+    Case::new("negative::no_rekey", "Without encryption a password is unsupported, or really set; no answer shows it.", no_rekey)
+        .forbids(&[Capability::Encryption]),
     Case::new("keeping::repair", "Repair keeps every record, or is unsupported.", repair),
 ];
 
@@ -174,16 +176,40 @@ fn no_backup(subject: &dyn Subject) -> Checked {
     equal("the keys", &vec![1], &store.every_id()?)
 }
 
+/// Sixteen characters, which is what some engines take.
+const PASSWORD: &str = "hunter2-hunter2-";
+
 fn rekey(subject: &dyn Subject) -> Checked {
-    // Sixteen characters, which is what some engines take.
-    const PASSWORD: &str = "hunter2-hunter2-";
     let store = Store::fresh(subject)?;
     store.fill(1..=3)?;
+    let answer = set_password(&store)?;
+    offered("a rekey", answer)?;
+    is_another_store(&store)
+}
+
+/// An engine that can encrypt may do so with a store that is not.
+fn no_rekey(subject: &dyn Subject) -> Checked {
+    let store = Store::fresh(subject)?;
+    store.fill([1])?;
+    match set_password(&store)? {
+        Err(error) if error.code() == Code::Unsupported => equal("the keys", &vec![1], &store.every_id()?),
+        answer => {
+            answer?;
+            is_another_store(&store)
+        }
+    }
+}
+
+fn set_password(store: &Store) -> Checked<hivemind_model::Result<Report>> {
     let task = Task::Rekey { password: Some(PASSWORD.to_owned()) };
     let answer = store.backend.maintain(&cx(), &task);
     let shown = format!("{answer:?}");
     ensure(!shown.contains(PASSWORD), || "a rekey: found the new password in its answer".to_owned())?;
-    offered("a rekey", answer)?;
+    Ok(answer)
+}
+
+/// Neither this handle nor the settings it was opened with reach what is stored.
+fn is_another_store(store: &Store) -> Checked {
     refused("a call after a rekey", Code::Unavailable, store.get(1))?;
     let opened = store.instance.open().and_then(|backend| {
         let prepared = backend.prepare(&cx(), std::slice::from_ref(&store.thing));

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use hivemind_model::{Capability, Changes, Code, Collection, Index, Kind, Query, Resource, Task, Token, Value};
+use hivemind_model::{Capability, Changes, Code, Collection, Index, Kind, Query, Resource, Token, Value};
 
 use crate::case::{Case, Checked, Failure};
 use crate::check::{ensure, equal, refused};
@@ -17,12 +17,6 @@ pub(super) const CASES: &[Case] = &[
         .forbids(&[Capability::Unique]),
     Case::new("negative::no_tracking", "Without change tracking everything may have changed, always.", no_tracking)
         .forbids(&[Capability::ChangeTracking]),
-    Case::new(
-        "negative::no_rekey",
-        "Without encryption another password is unsupported, and the refusal does not show it.",
-        no_rekey,
-    )
-    .forbids(&[Capability::Encryption]),
     Case::new("negative::no_durability", "A store that is not durable opens again, empty.", no_durability)
         .forbids(&[Capability::Durable]),
     Case::new("declared::staleness", "A staleness bound is declared for change tracking only, and is bearable.", staleness),
@@ -60,16 +54,6 @@ fn no_tracking(subject: &dyn Subject) -> Checked {
         token = next;
     }
     Ok(())
-}
-
-fn no_rekey(subject: &dyn Subject) -> Checked {
-    let store = Store::fresh(subject)?;
-    store.fill([1])?;
-    for password in [Some("hunter2".to_owned()), None] {
-        let error = refused("a rekey", Code::Unsupported, store.backend.maintain(&cx(), &Task::Rekey { password }))?;
-        ensure(!error.message().contains("hunter2"), || "the refusal of a rekey: found the password in it".to_owned())?;
-    }
-    equal("the keys", &vec![1], &store.every_id()?)
 }
 
 fn no_durability(subject: &dyn Subject) -> Checked {
