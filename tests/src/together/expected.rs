@@ -79,12 +79,18 @@ pub fn problems(entries: &[Entry], listed: &[Value]) -> Vec<String> {
         seen.insert(id);
         match expected.get(&id) {
             None => problems.push(format!("client {id} is there, but nobody was told that it was added: {record}")),
-            Some(expected) => problems.extend(differences(expected, record).map(|what| told(entries, id, &what))),
+            Some(expected) => problems.extend(differing(entries, id, expected, record)),
         }
     }
     let lost = expected.keys().filter(|id| !seen.contains(id));
     problems.extend(lost.map(|id| told(entries, *id, "it was added and is not there")));
     problems
+}
+
+/// In what one record is not what the logs say, each with the latest changes to it.
+#[must_use]
+pub fn differing(entries: &[Entry], id: i64, expected: &Value, found: &Value) -> Vec<String> {
+    differences(expected, found).map(|what| told(entries, id, &what)).collect()
 }
 
 /// Ids that are not 1, 2, 3 …, and access keys that two clients have.

@@ -100,16 +100,14 @@ fn on(place: &Place) {
     for (who, listed) in [("ours", operator.clients()), ("python", place.python_lists())] {
         problems.extend(expected::problems(&entries, &listed).into_iter().map(|what| format!("as {who} lists it: {what}")));
     }
-    for id in expected::records(&entries).keys() {
+    let records = expected::records(&entries);
+    for (id, expected) in &records {
         let cached = workers[0].ask(&json!({"op": "look", "id": id}));
-        let found =
-            expected::problems(&entries, &[cached]).into_iter().filter(|what| what.starts_with(&format!("client {id}: ")));
-        problems.extend(
-            found.filter(|what| !what.contains("it was added and is not there")).map(|what| format!("in a cache: {what}")),
-        );
+        let found = expected::differing(&entries, *id, expected, &cached);
+        problems.extend(found.into_iter().map(|what| format!("in a cache: {what}")));
     }
     problems.extend(place.repairs(Writers::Both).into_iter().map(|what| format!("Python's sync repaired {what}")));
-    println!("{module}: {} acknowledged changes of {} clients", entries.len(), expected::records(&entries).len());
+    println!("{module}: {} acknowledged changes of {} clients", entries.len(), records.len());
     for (who, count) in ["ours0", "ours1", "ours2", "ours3", "python0", "python1", "python2", "hivemind-core"].iter().zip(&counts)
     {
         println!("  {who}: {}", count.as_ref().map_or("failed".to_owned(), Value::to_string));
