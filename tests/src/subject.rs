@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use hivemind_conformance::pipe::Remote;
 use hivemind_conformance::{Instance, Plant, Subject};
-use hivemind_host::plugins::{Loader, Plugin};
+use hivemind_host::plugins::{Loader, OpenError, Plugin};
 use hivemind_model::{Backend, Collection, Error, Key, Result};
 use serde_json::{Map, Value, json};
 
@@ -62,18 +62,16 @@ impl Subject for Shipped {
             // All stores of one name share a lock, and the tests run side by side.
             settings.insert("lock_timeout_ms".to_owned(), json!(120_000));
         }
-        let (module, password, peer) = (self.module, self.password, self.peer.clone());
-        Ok(Box::new(Store { module, password, peer, settings, folder, plugin: OnceLock::new() }))
+        let (module, password) = (self.module, self.password);
+        Ok(Box::new(Store { module, password, handles: Handles::new(module, settings, self.peer.clone()), folder }))
     }
 }
 
 struct Store {
     module: &'static str,
     password: Option<&'static str>,
-    peer: PathBuf,
-    settings: Map<String, Value>,
+    handles: Handles,
     folder: tempfile::TempDir,
-    plugin: OnceLock<Plugin>,
 }
 
 impl Store {
@@ -87,9 +85,26 @@ pub(crate) fn failed(error: impl std::fmt::Display) -> Error {
     Error::io(error.to_string())
 }
 
-impl Instance for Store {
-    fn open(&self) -> Result<Arc<dyn Backend>> {
-        use hivemind_host::plugins::OpenError;
+/// How handles on one store are opened, whatever it lies in.
+pub(crate) struct Handles {
+    module: &'static str,
+    settings: Map<String, Value>,
+    /// The program `backend-peer`.
+    peer: PathBuf,
+    plugin: OnceLock<Plugin>,
+}
+
+impl Handles {
+    pub(crate) const fn new(module: &'static str, settings: Map<String, Value>, peer: PathBuf) -> Self {
+        Self { module, settings, peer, plugin: OnceLock::new() }
+    }
+
+    fn config(&self) -> String {
+        Value::Object(self.settings.clone()).to_string()
+    }
+
+    /// A handle of the host's.
+    pub(crate) fn open(&self) -> Result<Arc<dyn Backend>> {
         let opened = shared().open(self.module, &self.settings).map_err(|error| match error {
             OpenError::Backend { error, .. } => error,
             refused => failed(refused),
@@ -99,29 +114,36 @@ impl Instance for Store {
     }
 
     /// The host refuses a second handle on one store, so this one comes from the library itself: the same image, as is right.
-    fn beside(&self) -> Result<Option<Arc<dyn Backend>>> {
-        match self.plugin.get() {
-            Some(plugin) if self.shares() => {
-                let settings = Value::Object(self.settings.clone()).to_string();
-                Ok(Some(Arc::new(plugin.open_bare(&settings, &std::env::temp_dir())?)))
-            }
-            _ => Ok(None),
-        }
+    pub(crate) fn beside(&self) -> Result<Option<Arc<dyn Backend>>> {
+        let Some(plugin) = self.plugin.get() else { return Ok(None) };
+        Ok(Some(Arc::new(plugin.open_bare(&self.config(), &std::env::temp_dir())?)))
     }
 
-    fn peer(&self) -> Result<Option<Arc<dyn Backend>>> {
-        if !self.shares() {
-            return Ok(None);
-        }
+    /// A handle in another process.
+    pub(crate) fn peer(&self) -> Result<Arc<dyn Backend>> {
         let mut child = Command::new(&self.peer)
             .arg(build::shipped_plugins())
             .arg(self.module)
-            .arg(Value::Object(self.settings.clone()).to_string())
+            .arg(self.config())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
         let (Some(from), Some(to)) = (child.stdout.take(), child.stdin.take()) else { return Err(failed("no pipes")) };
-        Ok(Some(Arc::new(Remote::new(Owned::new(from, child), to)?)))
+        Ok(Arc::new(Remote::new(Owned { pipe: from, child }, to)?))
+    }
+}
+
+impl Instance for Store {
+    fn open(&self) -> Result<Arc<dyn Backend>> {
+        self.handles.open()
+    }
+
+    fn beside(&self) -> Result<Option<Arc<dyn Backend>>> {
+        if self.shares() { self.handles.beside() } else { Ok(None) }
+    }
+
+    fn peer(&self) -> Result<Option<Arc<dyn Backend>>> {
+        if self.shares() { self.handles.peer().map(Some) } else { Ok(None) }
     }
 
     fn is_encrypted(&self) -> bool {
@@ -144,15 +166,9 @@ impl Instance for Store {
 }
 
 /// A pipe that ends its process with it.
-pub(crate) struct Owned {
+struct Owned {
     pipe: std::process::ChildStdout,
     child: Child,
-}
-
-impl Owned {
-    pub(crate) const fn new(pipe: std::process::ChildStdout, child: Child) -> Self {
-        Self { pipe, child }
-    }
 }
 
 impl std::io::Read for Owned {

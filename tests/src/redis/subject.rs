@@ -1,19 +1,15 @@
 //! Redis as a subject of the conformance kit: the shipped library on real servers, each store a namespace of its own.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use hivemind_conformance::pipe::Remote;
 use hivemind_conformance::{Instance, Plant, Subject};
-use hivemind_host::plugins::{OpenError, Plugin};
 use hivemind_model::{Backend, Collection, Key, Result};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{Deployment, Kind};
-use crate::build;
-use crate::subject::{Owned, failed, shared};
+use crate::subject::{Handles, failed};
 
 /// Redis, run in one of the ways. Its servers are started for the first store and end with the subject.
 pub struct Redis {
@@ -40,17 +36,15 @@ impl Subject for Redis {
         let deployment = Arc::clone(self.deployment.get_or_init(|| Arc::new(Deployment::start(self.kind, &[]))));
         // None is the beginning of another: a namespace is also what a handle is told changes of.
         let prefix = format!("store-{:05}", self.stores.fetch_add(1, Ordering::Relaxed));
-        let settings = deployment.settings(&prefix);
-        Ok(Box::new(Store { deployment, prefix, settings, peer: self.peer.clone(), plugin: OnceLock::new() }))
+        let handles = Handles::new("redis", deployment.settings(&prefix), self.peer.clone());
+        Ok(Box::new(Store { deployment, prefix, handles }))
     }
 }
 
 struct Store {
     deployment: Arc<Deployment>,
     prefix: String,
-    settings: Map<String, Value>,
-    peer: PathBuf,
-    plugin: OnceLock<Plugin>,
+    handles: Handles,
 }
 
 impl Drop for Store {
@@ -61,30 +55,15 @@ impl Drop for Store {
 
 impl Instance for Store {
     fn open(&self) -> Result<Arc<dyn Backend>> {
-        let opened = shared().open("redis", &self.settings).map_err(|error| match error {
-            OpenError::Backend { error, .. } => error,
-            refused => failed(refused),
-        })?;
-        let _ = self.plugin.set(opened.plugin);
-        Ok(opened.backend)
+        self.handles.open()
     }
 
     fn beside(&self) -> Result<Option<Arc<dyn Backend>>> {
-        let Some(plugin) = self.plugin.get() else { return Ok(None) };
-        let settings = Value::Object(self.settings.clone()).to_string();
-        Ok(Some(Arc::new(plugin.open_bare(&settings, &std::env::temp_dir())?)))
+        self.handles.beside()
     }
 
     fn peer(&self) -> Result<Option<Arc<dyn Backend>>> {
-        let mut child = Command::new(&self.peer)
-            .arg(build::shipped_plugins())
-            .arg("redis")
-            .arg(Value::Object(self.settings.clone()).to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let (Some(from), Some(to)) = (child.stdout.take(), child.stdin.take()) else { return Err(failed("no pipes")) };
-        Ok(Some(Arc::new(Remote::new(Owned::new(from, child), to)?)))
+        self.handles.peer().map(Some)
     }
 
     fn plant(&self, collection: &Collection, plant: &Plant) -> Result<bool> {
