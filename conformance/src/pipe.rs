@@ -130,8 +130,7 @@ fn read_frame(input: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
 fn write_frame(output: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     let length = u32::try_from(bytes.len()).ok().filter(|length| *length <= LARGEST);
     let length = length.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the frame is too large"))?;
-    output.write_all(&length.to_le_bytes())?;
-    output.write_all(bytes)?;
+    output.write_all(&[&length.to_le_bytes(), bytes].concat())?;
     output.flush()
 }
 
