@@ -150,31 +150,6 @@ impl Config {
         database.settings(module).map_err(|failure| self.named(failure))
     }
 
-    /// The file as it is to be when the store has this password: nothing else of it changes but its layout.
-    ///
-    /// # Errors
-    /// A configuration failure for a file that is not to be rewritten: one with comments, which would be lost.
-    pub fn with_password(&self, module: &str, password: Option<&str>) -> Result<Rewritten, Failure> {
-        let read = |e: std::io::Error| Failure::config(format!("cannot read {}: {e}", self.path.display()));
-        let text = files::read_text(&self.path).map_err(read)?;
-        let by_hand = |what: &str| {
-            let message = format!("{}: {what}, so it is not rewritten; nothing was changed", self.path.display());
-            Failure::config(message).help(format!("leave out --switch, and set `password` of {module} by hand"))
-        };
-        let Ok(Value::Object(mut stored)) = serde_json::from_str(&text) else { return Err(by_hand("it has comments")) };
-        let database = stored.entry("database").or_insert_with(|| Map::new().into());
-        let blocks = database.as_object_mut().ok_or_else(|| by_hand("`database` is no object"))?;
-        let used = blocks.get("module").and_then(Value::as_str).map(str::to_owned);
-        let name = match used {
-            Some(used) if !blocks.contains_key(module) && blocks.contains_key(&used) => used,
-            _ => module.to_owned(),
-        };
-        let block = blocks.entry(name).or_insert_with(|| Map::new().into());
-        let block = block.as_object_mut().ok_or_else(|| by_hand("the block of the module is no object"))?;
-        block.insert("password".to_owned(), password.map_or(Value::Null, Value::from));
-        Ok(Rewritten { path: self.path.clone(), before: text, after: pretty(&stored.into(), b"    ") })
-    }
-
     /// A failure that says which file is wrong, if one is.
     fn named(&self, mut failure: Failure) -> Failure {
         if failure.exit == Exit::Config {
@@ -226,35 +201,6 @@ impl Config {
     #[must_use]
     pub fn effective(&self) -> Value {
         Value::Object(defaults::effective(&self.stored, &self.data))
-    }
-}
-
-/// A configuration that is to take the place of the one that is there.
-pub struct Rewritten {
-    path: PathBuf,
-    before: String,
-    after: String,
-}
-
-impl fmt::Debug for Rewritten {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rewritten").field("path", &self.path).finish_non_exhaustive()
-    }
-}
-
-impl Rewritten {
-    /// Puts it in place as a whole, if the file still is what it was made of, and returns where the old one is kept.
-    ///
-    /// # Errors
-    /// A configuration failure naming the file.
-    pub fn write(&self) -> Result<PathBuf, Failure> {
-        let failed = |e: std::io::Error| Failure::config(format!("cannot write {}: {e}", self.path.display()));
-        if files::read_text(&self.path).map_err(failed)? != self.before {
-            return Err(failed(std::io::Error::other("another program changed it meanwhile")));
-        }
-        let copy = switch::keep(&self.path, self.before.as_bytes()).map_err(failed)?;
-        files::replace(&self.path, self.after.as_bytes(), 0o600).map_err(failed)?;
-        Ok(copy)
     }
 }
 

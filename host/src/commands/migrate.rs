@@ -177,7 +177,9 @@ pub fn run(args: &Args, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Fai
     source.close()?;
     tell(&outcome, &from_module, &to_module, cx, out)?;
     if args.switch {
-        let kept = switch::to(&config, &to, &to_module)?;
+        let by_hand = || format!("all records are moved; set database.module to {to_module:?} there");
+        let kept =
+            switch::to_module(&config, &to, &to_module).and_then(|it| it.write()).map_err(|failure| failure.help(by_hand()))?;
         writeln!(out, "{} names {to_module} now; what it was is in {}.", config.path().display(), kept.display())?;
         cx.console.note("Restart the nodes that use it.");
     }

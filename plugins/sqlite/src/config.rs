@@ -59,11 +59,16 @@ impl Password {
     /// # Errors
     /// `invalid` for one that the settings could not have either.
     pub fn new(text: &str) -> Result<Self> {
-        let wrong = |what| Err(Error::invalid(format!("password: expected {what}")).field("password"));
-        match text {
-            "" => wrong("a text that is not empty"),
-            text if text.contains('\0') => wrong("no NUL character in it"),
-            text => Ok(Self(Zeroizing::new(text.to_owned()))),
+        let wrong = |expected| Error::invalid(format!("password: expected {expected}")).field("password");
+        Self::checked(text.to_owned()).map_err(wrong)
+    }
+
+    /// Or what was expected. The Python node cannot hand SQLite a NUL either.
+    fn checked(text: String) -> std::result::Result<Self, &'static str> {
+        match text.as_str() {
+            "" => Err("a text that is not empty, or none for an unencrypted file"),
+            text if text.contains('\0') => Err("no NUL character in it"),
+            _ => Ok(Self(Zeroizing::new(text))),
         }
     }
 
@@ -82,17 +87,12 @@ impl fmt::Debug for Password {
 
 impl<'de> Deserialize<'de> for Password {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        let wrong = |what| D::Error::custom(format!("password: expected {what}"));
         // Any value is accepted at first, because the message about a wrong type would quote it.
-        match serde_json::Value::deserialize(deserializer)? {
-            serde_json::Value::String(text) if text.is_empty() => {
-                Err(wrong("null for an unencrypted file, or a text that is not empty"))
-            }
-            // The Python node cannot hand it to SQLite either.
-            serde_json::Value::String(text) if text.contains('\0') => Err(wrong("no NUL character in it")),
-            serde_json::Value::String(text) => Ok(Self(Zeroizing::new(text))),
-            _ => Err(wrong("null or a text")),
-        }
+        let checked = match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::String(text) => Self::checked(text),
+            _ => Err("null or a text"),
+        };
+        checked.map_err(|expected| D::Error::custom(format!("password: expected {expected}")))
     }
 }
 

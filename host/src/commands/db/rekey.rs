@@ -11,6 +11,7 @@ use hivemind_model::Task;
 
 use crate::commands::{Context, maintain, show};
 use crate::config::redact::MASK;
+use crate::config::switch;
 use crate::failure::Failure;
 use crate::files;
 
@@ -49,7 +50,7 @@ pub(super) fn run(args: &Args, cx: &Context<'_>, out: &mut dyn Write) -> Result<
         .help("leave out --switch, and change it there afterwards"));
     }
     // What would be written is made first, so that a file that cannot be changed is found out before anything is.
-    let switched = args.switch.then(|| config.with_password(&module, password.as_deref())).transpose()?;
+    let switched = args.switch.then(|| switch::to_password(&config, &module, password.as_deref())).transpose()?;
     maintain(&opened, &Task::Rekey { password: password.clone() }).map_err(|failure| match &password {
         // A vendor's engine may repeat what it was given.
         Some(password) => Failure { message: failure.message.replace(password.as_str(), MASK), ..failure },
