@@ -208,3 +208,19 @@ fn the_operator_guides_table_names_commands_and_options_that_exist() {
     }
     assert!(checked >= 15, "only {checked} were found");
 }
+
+/// Every shipped backend has a block there, and each passes the schema in its plugin.
+#[test]
+fn the_example_configuration_shows_every_shipped_backend() {
+    let text = std::fs::read_to_string(root().join("server.example.json")).expect("an example");
+    let example: Value = serde_json::from_str(&text).expect("JSON");
+    let data = tempfile::tempdir().expect("a folder");
+    let shipped = hivemind_tests::loader(&[&build::shipped_plugins()], data.path());
+    let blocks = example["database"].as_object().expect("an object");
+    for module in ["sqlite", "json", "redis", "memory"] {
+        let manifest = shipped.resolve(module).unwrap_or_else(|e| panic!("{e}")).manifest;
+        let block = blocks.get(&manifest.module).and_then(Value::as_object).unwrap_or_else(|| panic!("no block for {module}"));
+        hivemind_host::plugins::settings::check(&manifest, block).unwrap_or_else(|e| panic!("{module}: {e:?}"));
+    }
+    assert_eq!(blocks.len(), 5, "the module and a block for each, no more: {:?}", blocks.keys());
+}
