@@ -1,0 +1,149 @@
+//! A restore that is too large for one script: put down beside the store, and then carried out by portions.
+//!
+//! ```text
+//! P:handles:restore           all that is to be written stands below, and it counts
+//! P:handles:restore:<key>     + and what this key is to hold, or - if it is to go
+//! ```
+//!
+//! Each portion moves strings from there to their places in one script, so it can be cut anywhere and gone on with by anybody.
+
+use hivemind_abi::model::{Error, Result};
+
+use super::restore::{Entry, Restoring};
+use crate::commit::Committed;
+use crate::keys::pattern;
+use crate::plan::{Check, Plan, Write};
+use crate::read;
+use crate::record::Raw;
+
+/// Strings that are moved together.
+const PORTION: usize = 250;
+/// How often a portion is tried while others write in it.
+const TRIES: usize = 50;
+
+const MARK: &[u8] = b"handles:restore";
+const BELOW: &[u8] = b"handles:restore:";
+
+/// See the module.
+pub(crate) struct Staged<'s> {
+    pub(super) restoring: &'s Restoring<'s>,
+}
+
+impl<'r> Restoring<'r> {
+    /// Goes on with a restore that was cut, if there is one.
+    ///
+    /// # Errors
+    /// `too new` if it is of collections that are not known; the link's and those of writing.
+    pub(crate) fn go_on(&self) -> Result<bool> {
+        let staged = self.staged();
+        let is_there = staged.is_there()?;
+        if is_there {
+            staged.carry_out()?;
+        }
+        Ok(is_there)
+    }
+
+    /// Goes on with one that was cut, or removes what is left of one that never counted; gives how many strings these were.
+    ///
+    /// # Errors
+    /// See [`Self::go_on`].
+    pub(crate) fn clear_cut(&self) -> Result<u64> {
+        if self.go_on()? { Ok(0) } else { self.staged().clear() }
+    }
+}
+
+impl Staged<'_> {
+    fn is_there(&self) -> Result<bool> {
+        let committer = &self.restoring.committer;
+        let mark = [self.restoring.whole(MARK)];
+        Ok(read::ask(committer.cx, committer.link, &mark, &[])?.strings.first() != Some(&Raw::Absent))
+    }
+
+    /// Removes what a restore left that was cut before it counted; gives how much that was.
+    pub(super) fn clear(&self) -> Result<u64> {
+        let mut removed = 0;
+        self.each(|staged, keys| {
+            let mut plan = Plan::default();
+            keys.iter().for_each(|key| plan.write(key.clone(), Write::Delete));
+            removed += keys.len() as u64;
+            staged.restoring.committer.carry_out(plan).map(drop)
+        })?;
+        Ok(removed)
+    }
+
+    /// Puts these down.
+    pub(super) fn put(&self, entries: &[Entry]) -> Result<()> {
+        let mut plan = Plan::default();
+        for entry in entries {
+            let value = entry.new.as_ref().map_or_else(|| b"-".to_vec(), |new| [b"+", &new[..]].concat());
+            plan.write([self.restoring.whole(BELOW), entry.own.clone()].concat(), Write::Set(value));
+        }
+        if plan.writes.is_empty() { Ok(()) } else { self.restoring.committer.carry_out(plan).map(drop) }
+    }
+
+    /// From now on it counts.
+    pub(super) fn publish(&self) -> Result<()> {
+        self.write(|plan, mark| plan.write(mark, Write::Set(b"1".to_vec())))
+    }
+
+    fn write(&self, what: impl Fn(&mut Plan, Vec<u8>)) -> Result<()> {
+        let mut plan = Plan::default();
+        what(&mut plan, self.restoring.whole(MARK));
+        self.restoring.committer.carry_out(plan).map(drop)
+    }
+
+    /// Puts everything in its place.
+    pub(super) fn carry_out(&self) -> Result<()> {
+        // Once more, because what is put down while others carry out could be passed over.
+        while self.each(Self::portion)? > 0 {}
+        self.write(|plan, mark| plan.write(mark, Write::Delete))
+    }
+
+    /// Hands all keys that are put down to `each`, in portions, and gives how many there were.
+    fn each(&self, mut each: impl FnMut(&Self, &[Vec<u8>]) -> Result<()>) -> Result<u64> {
+        let committer = &self.restoring.committer;
+        let below = String::from_utf8(self.restoring.whole(BELOW)).map_err(|_| Error::invalid("the index_prefix is no text"))?;
+        let mut found = 0;
+        committer.link.scan(committer.cx, &pattern(&below), |keys| {
+            found += keys.len() as u64;
+            keys.chunks(PORTION).try_for_each(|keys| each(self, keys))
+        })?;
+        Ok(found)
+    }
+
+    fn portion(&self, staged: &[Vec<u8>]) -> Result<()> {
+        let Restoring { committer, .. } = self.restoring;
+        let own: Vec<Vec<u8>> = staged.iter().map(|key| key[self.restoring.whole(BELOW).len()..].to_vec()).collect();
+        let keys: Vec<Vec<u8>> = staged.iter().cloned().chain(own.iter().map(|own| self.restoring.whole(own))).collect();
+        for _ in 0..TRIES {
+            committer.cx.check()?;
+            let mut found = read::ask(committer.cx, committer.link, &keys, &[])?.strings;
+            let old = found.split_off(staged.len());
+            let mut plan = Plan::default();
+            for (((key, own), staged), old) in staged.iter().zip(&own).zip(found).zip(old) {
+                // Somebody else carried it out.
+                let Raw::Text(staged) = staged else { continue };
+                self.check_known(own)?;
+                let new = staged.strip_prefix(b"+").map(<[u8]>::to_vec);
+                plan.check(key.clone(), Check::Is(staged));
+                plan.write(key.clone(), Write::Delete);
+                self.restoring.plan(&Entry { own: own.clone(), old, new }, &mut plan)?;
+            }
+            if plan.writes.is_empty() || committer.carry_out(plan)? == Committed::Done {
+                return Ok(());
+            }
+        }
+        Err(Error::busy("others write again and again where a backup is being restored; stop them and open the store again"))
+    }
+
+    /// Sets of a collection that is not known cannot be kept right.
+    fn check_known(&self, own: &[u8]) -> Result<()> {
+        let name = super::parts::of(own).and_then(super::parts::Part::collection);
+        match (name, self.restoring.space(name)) {
+            (Some(name), None) => Err(Error::too_new(format!(
+                "a restore of {name} is not finished, and this program does not know that collection; open the store with the one that does"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
