@@ -125,6 +125,14 @@ impl Store {
         }
     }
 
+    /// Makes right what the backend keeps beside the records.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub fn sync(&self) -> Result<()> {
+        patiently(|cx| self.backend().sync(cx)).map(drop)
+    }
+
     /// Where the history of each collection stands; `None` if the backend keeps none.
     ///
     /// # Errors

@@ -210,7 +210,8 @@ impl Keys {
         for at in [document.name, document.api_key] {
             if row.at(at).is_nil() {
                 let name = &collection.fields[at].name;
-                let message = format!("{name} of {} must be a text, found nil: the Python node cannot index it", collection.name);
+                let of = format!("{} {}", collection.name, row.key());
+                let message = format!("{name} of {of} must be a text, found nil: the Python node cannot index it");
                 return Err(Error::invalid(message).field(name));
             }
         }

@@ -129,6 +129,7 @@ fn a_mark_in_redis_is_for_the_source_that_left_it() {
     };
     operator.run(&["list-clients", "--db-backend", "redis"]).well();
     server.ask::<()>(&["SET", "client:client:0", &mark("somewhere else").to_string()]);
+    server.ask::<()>(&["SET", "client:count", "1"]);
     assert_marked(&operator, "redis");
     migrate(&operator, &["--to", "redis"]).fails(5, &["error[migrating]", "somewhere else", "--replace"]);
     let own = format!("{JSON} ({})", store(&operator, JSON).display());
@@ -148,5 +149,11 @@ fn a_client_that_redis_does_not_take_is_named() {
         .and_then(|c| c.execute("UPDATE clients SET name = NULL WHERE client_id = 2", []))
         .expect("changed");
     let ended = migrate(&operator, &["--from", "sqlite", "--to", "redis"]);
-    ended.fails(1, &["name of clients", "expected a text, found nil"]);
+    ended.fails(1, &["name of clients 2 must be a text, found nil"]);
+    // It may be mended in the source, and the same command goes on.
+    rusqlite::Connection::open(store(&operator, SQLITE))
+        .and_then(|c| c.execute("UPDATE clients SET name = 'b' WHERE client_id = 2", []))
+        .expect("changed");
+    migrate(&operator, &["--from", "sqlite", "--to", "redis"]).well();
+    assert_counters(&server, 2);
 }
