@@ -146,18 +146,16 @@ impl Redis {
         Ok(report)
     }
 
-    /// Goes on with a restore that was cut, before anything of it is taken for the whole.
-    fn go_on_with_restore(&self, cx: &Context<'_>, new: &[Space]) -> Result<()> {
-        if self.is_bare || new.is_empty() {
-            return Ok(());
-        }
+    /// Brings collections up, and finishes what restores have left to whoever opens the store next: one that was cut, before anything of
+    /// it is taken for the whole, and the sets of collections that the one who restored did not know.
+    fn bring_up(&self, cx: &Context<'_>, spaces: &[Space]) -> Result<()> {
         let mut known = self.known();
-        known.extend(new.iter().map(|space| self.space(space.id, &space.collection)));
+        known.extend(spaces.iter().map(|space| self.space(space.id, &space.collection)));
         let restoring = Restoring { committer: self.committer(cx), namespace: &self.namespace, spaces: &known };
-        if restoring.go_on()? {
-            self.host.info("a restore that was cut has been finished");
-        }
-        Ok(())
+        let left = if self.is_bare || spaces.is_empty() { Vec::new() } else { restoring.go_on(spaces)? };
+        Preparing { committer: self.committer(cx), host: &self.host }.run(spaces)?;
+        let left = spaces.iter().filter(|space| left.contains(&space.collection.name));
+        left.into_iter().try_for_each(|space| restoring.make_sets(space))
     }
 
     /// Makes right what is kept beside the records.
@@ -226,8 +224,7 @@ impl Backend for Redis {
         new.sort_unstable();
         new.dedup();
         let spaces = new.into_iter().map(|id| Ok(self.space(id, trial.get(id)?))).collect::<Result<Vec<_>>>()?;
-        self.go_on_with_restore(cx, &spaces)?;
-        Preparing { committer: self.committer(cx), host: &self.host }.run(&spaces)?;
+        self.bring_up(cx, &spaces)?;
         spaces.iter().for_each(|space| index::ensure(cx, &self.link, &self.host, &self.namespace, &space.keys));
         if self.spaces.iter().next().is_none() && !spaces.is_empty() {
             self.warn(cx);

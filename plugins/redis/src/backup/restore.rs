@@ -14,7 +14,7 @@ use super::file::Reader;
 use super::parts::{self, Part, Seen};
 use super::staged::Staged;
 use crate::commit::{Committed, Committer};
-use crate::keys::{CREATING, Keys, Namespace, member};
+use crate::keys::{CREATING, Keys, Namespace, member, pattern};
 use crate::plan::{Check, Plan, Write};
 use crate::read;
 use crate::record::{Raw, Stored};
@@ -153,20 +153,18 @@ impl Restoring<'_> {
     /// Adds what is stored and not in the backup.
     fn superfluous(&self, seen: &Seen, found: &mut Found<'_>) -> Result<bool> {
         let first = self.namespace.base().len() + 1;
-        let mut goes_on = true;
-        for space in self.spaces {
-            self.committer.link.scan(self.committer.cx, &space.keys.record_pattern(), |keys| {
+        let (mut goes_on, mut names) = (true, seen.collections().clone());
+        for prefix in self.namespace.records() {
+            let prefix = String::from_utf8(prefix).map_err(|_| Error::invalid("the index_prefix is no text"))?;
+            self.committer.link.scan(self.committer.cx, &pattern(&prefix), |keys| {
                 let own = keys.iter().filter_map(|key| key.get(first..)).filter(|own| !seen.contains(own));
-                let portion: Vec<_> = own.map(|own| (own.to_vec(), None)).collect();
-                goes_on = goes_on && self.compare(portion, found)?;
+                let own: Vec<&[u8]> = own.filter(|own| parts::of(own).is_some()).collect();
+                names.extend(own.iter().filter_map(|own| parts::of(own)?.collection().map(str::to_owned)));
+                goes_on = goes_on && self.compare(own.iter().map(|own| (own.to_vec(), None)).collect(), found)?;
                 Ok(())
             })?;
         }
-        let beside = self.spaces.iter().flat_map(|space| {
-            let keys = &space.keys;
-            keys.count.iter().chain(&keys.id_seq).chain([&keys.version]).filter_map(|key| key.get(first..))
-        });
-        let beside = beside.filter(|own| !seen.contains(own)).map(|own| (own.to_vec(), None)).collect();
+        let beside = parts::beside(&names).into_iter().filter(|own| !seen.contains(own)).map(|own| (own, None)).collect();
         Ok(goes_on && self.compare(beside, found)?)
     }
 
@@ -198,10 +196,14 @@ impl Restoring<'_> {
             Raw::OtherType => {}
         }
         plan.write(key.clone(), entry.new.clone().map_or(Write::Delete, Write::Set));
-        let space = parts::of(&entry.own).filter(|part| part.is_record()).and_then(|part| self.space(part.collection()));
-        let Some((space, key)) = space.and_then(|space| Some((space, space.keys.parse_record(&space.collection, &key)?))) else {
+        let Some(part) = parts::of(&entry.own).filter(|part| part.is_record()) else { return Ok(()) };
+        let Some(space) = self.space(part.collection()) else {
+            // Which sets it belongs in is known to whoever prepares that collection.
+            let name = part.collection().unwrap_or_default();
+            plan.write(self.namespace.restored(name), Write::Set(b"1".to_vec()));
             return Ok(());
         };
+        let Some(key) = space.keys.parse_record(&space.collection, &key) else { return Ok(()) };
         let new = entry.new.clone().map_or(Raw::Absent, Raw::Text);
         names(space, &key, &entry.old.read(&space.collection, &key), &new.read(&space.collection, &key), plan)
     }
@@ -267,37 +269,28 @@ impl Found<'_> {
 /// Reads a backup to its end, and gives the number of its records.
 ///
 /// # Errors
-/// `corrupt`, `too new` if it holds what this program does not know, `io` and `denied`.
+/// `corrupt`, `too new` for a collection in a newer version than is known, `io` and `denied`.
 fn check<'c>(cx: &Context<'_>, from: &Path, known: impl Fn(Option<&str>) -> Option<&'c Collection>) -> Result<i64> {
-    let shown = from.display();
     let mut reader = Reader::open(from)?;
-    let (mut records, mut unknown, mut newer) = (0, None, None);
+    let (mut records, mut newer) = (0, None);
     while let Some((own, value)) = reader.next()? {
         cx.check()?;
         let Some(part) = parts::of(&own) else { return Err(reader.damaged("it holds what is none of a store's keys")) };
-        match (part, known(part.collection())) {
-            (_, None) => unknown = part.collection().map(str::to_owned).or(unknown),
-            (Part::Record(_), Some(_)) => records += 1,
-            (Part::Version(_), Some(collection)) => {
-                let version: Option<u32> = std::str::from_utf8(&value).ok().and_then(|text| text.trim().parse().ok());
-                if version.is_none_or(|version| version > collection.version) {
-                    newer = Some((collection, String::from_utf8_lossy(&value).into_owned()));
-                }
+        records += i64::from(part.is_record());
+        if let (Part::Version(_), Some(collection)) = (part, known(part.collection())) {
+            let version: Option<u32> = std::str::from_utf8(&value).ok().and_then(|text| text.trim().parse().ok());
+            if version.is_none_or(|version| version > collection.version) {
+                newer = Some((collection, String::from_utf8_lossy(&value).into_owned()));
             }
-            (Part::Counter(_), Some(_)) => {}
         }
     }
     // Only now it is known that nothing of this is a damage.
-    if let Some((collection, version)) = newer {
-        let (name, known) = (&collection.name, collection.version);
-        let message =
-            format!("{shown} holds {name} in version {version}, this program knows version {known}; update it; nothing was changed");
-        return Err(Error::too_new(message).collection(name).place(shown.to_string()));
-    }
-    match unknown {
-        Some(name) => {
-            let message = format!("{shown} holds {name}, which this program does not know; update it; nothing was changed");
-            Err(Error::too_new(message).collection(&name).place(shown.to_string()))
+    match newer {
+        Some((collection, version)) => {
+            let (shown, name, known) = (from.display().to_string(), &collection.name, collection.version);
+            let message =
+                format!("{shown} holds {name} in version {version}, this program knows version {known}; update it; nothing was changed");
+            Err(Error::too_new(message).collection(name).place(shown))
         }
         None => Ok(records),
     }
@@ -312,8 +305,7 @@ pub(crate) fn verify(cx: &Context<'_>, from: &Path, collections: &[Collection]) 
         collections.iter().find(|c| name.map_or(c.primary, |name| !c.primary && c.name == name))
     };
     let mut report = Report::new();
-    // One that this program does not know is sound all the same.
-    match check(cx, from, |name| known(name).or(collections.first())) {
+    match check(cx, from, known) {
         Err(error) if error.code() == Code::Corrupt => {
             report.problems.push(Problem { collection: String::new(), key: None, message: error.message().to_owned() });
             return Ok(report);

@@ -3,6 +3,7 @@
 //! ```text
 //! P:handles:restore           all that is to be written stands below, and it counts
 //! P:handles:restore:<key>     + and what this key is to hold, or - if it is to go
+//! P:handles:restored:<name>   the sets of this collection were not made, because it was not known
 //! ```
 //!
 //! Each portion moves strings from there to their places in one script, so it can be cut anywhere and gone on with by anybody.
@@ -15,6 +16,8 @@ use crate::keys::pattern;
 use crate::plan::{Check, Plan, Write};
 use crate::read;
 use crate::record::Raw;
+use crate::space::Space;
+use crate::sync;
 
 /// Strings that are moved together.
 const PORTION: usize = 250;
@@ -29,36 +32,45 @@ pub(crate) struct Staged<'s> {
     pub(super) restoring: &'s Restoring<'s>,
 }
 
-impl<'r> Restoring<'r> {
-    /// Goes on with a restore that was cut, if there is one.
+impl Restoring<'_> {
+    /// Goes on with a restore that was cut. Gives the names of those collections among the `new` ones whose sets are still to be made.
     ///
     /// # Errors
-    /// `too new` if it is of collections that are not known; the link's and those of writing.
-    pub(crate) fn go_on(&self) -> Result<bool> {
-        let staged = self.staged();
-        let is_there = staged.is_there()?;
-        if is_there {
-            staged.carry_out()?;
+    /// The link's and those of writing.
+    pub(crate) fn go_on(&self, new: &[Space]) -> Result<Vec<String>> {
+        let names = new.iter().map(|space| space.collection.name.clone());
+        let marks: Vec<_> =
+            std::iter::once(self.whole(MARK)).chain(names.clone().map(|name| self.namespace.restored(&name))).collect();
+        let found = read::ask(self.committer.cx, self.committer.link, &marks, &[])?.strings;
+        let mut is_there = found.into_iter().map(|raw| raw != Raw::Absent);
+        if is_there.next() == Some(true) {
+            self.staged().carry_out()?;
         }
-        Ok(is_there)
+        Ok(names.zip(is_there).filter(|(_, is_there)| *is_there).map(|(name, _)| name).collect())
     }
 
-    /// Goes on with one that was cut, or removes what is left of one that never counted; gives how many strings these were.
+    /// Makes the sets of a collection that was restored by somebody who did not know it.
+    ///
+    /// # Errors
+    /// The link's and those of writing.
+    pub(crate) fn make_sets(&self, space: &Space) -> Result<()> {
+        sync::repair(&self.committer, space)?;
+        let mut plan = Plan::default();
+        plan.write(self.namespace.restored(&space.collection.name), Write::Delete);
+        self.committer.carry_out(plan).map(drop)
+    }
+
+    /// Goes on with one that was cut, and removes what is left of one that never counted; gives how many strings these were.
     ///
     /// # Errors
     /// See [`Self::go_on`].
     pub(crate) fn clear_cut(&self) -> Result<u64> {
-        if self.go_on()? { Ok(0) } else { self.staged().clear() }
+        self.go_on(&[])?;
+        self.staged().clear()
     }
 }
 
 impl Staged<'_> {
-    fn is_there(&self) -> Result<bool> {
-        let committer = &self.restoring.committer;
-        let mark = [self.restoring.whole(MARK)];
-        Ok(read::ask(committer.cx, committer.link, &mark, &[])?.strings.first() != Some(&Raw::Absent))
-    }
-
     /// Removes what a restore left that was cut before it counted; gives how much that was.
     pub(super) fn clear(&self) -> Result<u64> {
         let mut removed = 0;
@@ -123,7 +135,6 @@ impl Staged<'_> {
             for (((key, own), staged), old) in staged.iter().zip(&own).zip(found).zip(old) {
                 // Somebody else carried it out.
                 let Raw::Text(staged) = staged else { continue };
-                self.check_known(own)?;
                 let new = staged.strip_prefix(b"+").map(<[u8]>::to_vec);
                 plan.check(key.clone(), Check::Is(staged));
                 plan.write(key.clone(), Write::Delete);
@@ -134,16 +145,5 @@ impl Staged<'_> {
             }
         }
         Err(Error::busy("others write again and again where a backup is being restored; stop them and open the store again"))
-    }
-
-    /// Sets of a collection that is not known cannot be kept right.
-    fn check_known(&self, own: &[u8]) -> Result<()> {
-        let name = super::parts::of(own).and_then(super::parts::Part::collection);
-        match (name, self.restoring.space(name)) {
-            (Some(name), None) => Err(Error::too_new(format!(
-                "a restore of {name} is not finished, and this program does not know that collection; open the store with the one that does"
-            ))),
-            _ => Ok(()),
-        }
     }
 }
