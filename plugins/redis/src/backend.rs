@@ -135,7 +135,7 @@ impl Redis {
         let restoring = Restoring { committer: self.committer(cx), namespace: &self.namespace, spaces: &known };
         restoring.check(from)?;
         if let Some(keep) = keep {
-            backing.run(keep)?;
+            backing.run(keep).map_err(|e| e.context("the present state could not be kept, and nothing was changed"))?;
         }
         let report = restoring.run(from);
         // Whatever became of it, nothing that was known of records counts any more.

@@ -57,7 +57,17 @@ impl Restoring<'_> {
         sync::repair(&self.committer, space)?;
         let mut plan = Plan::default();
         plan.write(self.namespace.restored(&space.collection.name), Write::Delete);
-        self.committer.carry_out(plan).map(drop)
+        self.surely(&plan)
+    }
+
+    /// Carries out a plan that compares nothing. It can only fail to find this handle's receipt, which the server may have lost.
+    fn surely(&self, plan: &Plan) -> Result<()> {
+        for _ in 0..TRIES {
+            if self.committer.carry_out(plan.clone())? == Committed::Done {
+                return Ok(());
+            }
+        }
+        Err(Error::busy("the server forgets again and again what it was told a moment ago; look at its memory limit"))
     }
 
     /// Goes on with one that was cut, and removes what is left of one that never counted; gives how many strings these were.
@@ -78,7 +88,7 @@ impl Staged<'_> {
             let mut plan = Plan::default();
             keys.iter().for_each(|key| plan.write(key.clone(), Write::Delete));
             removed += keys.len() as u64;
-            staged.restoring.committer.carry_out(plan).map(drop)
+            staged.restoring.surely(&plan)
         })?;
         Ok(removed)
     }
@@ -90,7 +100,7 @@ impl Staged<'_> {
             let value = entry.new.as_ref().map_or_else(|| b"-".to_vec(), |new| [b"+", &new[..]].concat());
             plan.write([self.restoring.whole(BELOW), entry.own.clone()].concat(), Write::Set(value));
         }
-        if plan.writes.is_empty() { Ok(()) } else { self.restoring.committer.carry_out(plan).map(drop) }
+        if plan.writes.is_empty() { Ok(()) } else { self.restoring.surely(&plan) }
     }
 
     /// From now on it counts.
@@ -101,7 +111,7 @@ impl Staged<'_> {
     fn write(&self, what: impl Fn(&mut Plan, Vec<u8>)) -> Result<()> {
         let mut plan = Plan::default();
         what(&mut plan, self.restoring.whole(MARK));
-        self.restoring.committer.carry_out(plan).map(drop)
+        self.restoring.surely(&plan)
     }
 
     /// Puts everything in its place.
