@@ -56,10 +56,13 @@ pub(crate) struct Backing<'b> {
 struct Copied {
     spool: BufReader<File>,
     /// Those that were written meanwhile, counters and versions, as they were at the moment of the backup.
-    together: Vec<(Vec<u8>, Raw)>,
+    together: Together,
     /// The first of those, which count in the place of what was read before.
     written: BTreeSet<Vec<u8>>,
 }
+
+/// Keys and what stood under them at one moment.
+type Together = Vec<(Vec<u8>, Raw)>;
 
 /// What the server has told so far.
 struct News {
@@ -145,7 +148,7 @@ impl Backing<'_> {
     }
 
     /// Finds a moment at which nothing was written but what was read at it; `None` if what changed is not known.
-    fn settle(&self, news: &mut News, written: &mut BTreeSet<Vec<u8>>, seen: &Seen) -> Result<Option<Vec<(Vec<u8>, Raw)>>> {
+    fn settle(&self, news: &mut News, written: &mut BTreeSet<Vec<u8>>, seen: &Seen) -> Result<Option<Together>> {
         let fence = self.whole(format!("collections::backup:{:016x}", random()?).as_bytes());
         let found = self.settle_at(news, written, seen, &fence);
         // It would expire by itself.
@@ -153,13 +156,7 @@ impl Backing<'_> {
         found
     }
 
-    fn settle_at(
-        &self,
-        news: &mut News,
-        written: &mut BTreeSet<Vec<u8>>,
-        seen: &Seen,
-        fence: &[u8],
-    ) -> Result<Option<Vec<(Vec<u8>, Raw)>>> {
+    fn settle_at(&self, news: &mut News, written: &mut BTreeSet<Vec<u8>>, seen: &Seen, fence: &[u8]) -> Result<Option<Together>> {
         for round in 0..2 * TRIES {
             self.cx.check()?;
             let Some(told) = news.told(self.link) else { return Ok(None) };

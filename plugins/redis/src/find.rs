@@ -117,7 +117,8 @@ fn narrowed(cx: &Context<'_>, link: &Link, space: &Space, query: &Query) -> Resu
             continue;
         }
         if condition.field == collection.key {
-            let keys = condition.operands.iter().filter_map(|operand| operand.as_ref().as_key().map(|key| key.to_key())).collect();
+            let keys =
+                condition.operands.iter().filter_map(|operand| operand.as_ref().as_key().map(|key| key.to_key())).collect();
             return Ok(Some(Narrowed { keys, by: None }));
         }
         if condition.operands.len() > MOST_OPERANDS || !space.keys.is_complete(condition.field) {
@@ -318,12 +319,7 @@ impl Asking<'_> {
         })
     }
 
-    fn remember(
-        &self,
-        token: Token,
-        unreadable: BTreeMap<Key, String>,
-        keys: Option<Arc<KeySet>>,
-    ) -> Arc<BTreeMap<Key, String>> {
+    fn remember(&self, token: Token, unreadable: BTreeMap<Key, String>, keys: Option<Arc<KeySet>>) -> Arc<BTreeMap<Key, String>> {
         let unreadable = Arc::new(unreadable);
         let known = Known { token, unreadable: Some(Arc::clone(&unreadable)), keys };
         *self.space.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);

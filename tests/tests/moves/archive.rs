@@ -143,7 +143,9 @@ fn an_import_merges_and_replaces_as_a_move_does() {
 fn a_passphrase_is_asked_for_twice_to_write_once_to_read_and_not_shown() {
     let operator = with_json(&few(&[(1, "a")]));
     let file = operator.home().join("x");
-    operator.run(&["export", text(&file), "--passphrase"]).fails(2, &["no terminal", "--passphrase-file", "HIVEMIND_EXPORT_PASSPHRASE"]);
+    operator
+        .run(&["export", text(&file), "--passphrase"])
+        .fails(2, &["no terminal", "--passphrase-file", "HIVEMIND_EXPORT_PASSPHRASE"]);
     let typed = |first: &str, second: &str| {
         let steps = [("Passphrase:", first), ("again:", second)];
         let ended = operator.run_on_terminal(&["export", text(&file), "--passphrase"], &steps);
@@ -182,9 +184,11 @@ fn what_a_killed_export_left_is_gone_with_the_next_one() {
         tries += 1;
         assert!(tries < 200, "no kill left anything");
         let mut command = operator.command(&["export", text(&file), "--force"]);
-        let mut child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().expect("it starts");
+        let mut child =
+            command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().expect("it starts");
         hivemind_tests::waiting::wait_until("it writes", || {
-            left().iter().any(|path| std::fs::metadata(path).is_ok_and(|m| m.len() > 0)) || child.try_wait().expect("a child").is_some()
+            left().iter().any(|path| std::fs::metadata(path).is_ok_and(|m| m.len() > 0))
+                || child.try_wait().expect("a child").is_some()
         });
         let _ = child.kill();
         child.wait().expect("ended");

@@ -11,8 +11,8 @@ use hivemind_host::moving::store::Store;
 use hivemind_host::moving::survey::Survey;
 use hivemind_host::open::Opened;
 use hivemind_host::plugins::Loader;
-use hivemind_host::plugins::lock::Lock;
 use hivemind_host::plugins::SearchPath;
+use hivemind_host::plugins::lock::Lock;
 use hivemind_model::{Collection, Index, Kind, Mutation, Row, Value as Stored};
 use hivemind_store::{Options, Storage};
 use hivemind_tests::build;
@@ -50,7 +50,9 @@ fn fill(store: &Store) {
                 .and_then(|row| row.set("ratio", 1.0 / (1.0 + n as f64)))
                 .and_then(|row| row.set("done", n % 2 == 0))
                 .and_then(|row| row.set("bytes", vec![0, 255, (n % 256) as u8]))
-                .and_then(|row| row.set("more", Stored::Json(format!(r#"{{"n": 1{n}12345678901234567890.50, "half": "\ud800"}}"#))));
+                .and_then(|row| {
+                    row.set("more", Stored::Json(format!(r#"{{"n": 1{n}12345678901234567890.50, "half": "\ud800"}}"#)))
+                });
             Mutation::Put { collection, row: row.expect("a row").build() }
         })
         .collect();

@@ -62,7 +62,8 @@ fn what_cannot_be_read_in_redis_is_named_and_stays_behind() {
     server.ask::<()>(&["DEL", "client:client:40"]);
     server.ask::<()>(&["RPUSH", "client:client:40", "no string"]);
     let before = server.dump("client:client:");
-    let names = ["clients 7 cannot be read", "clients 9 cannot be read", "clients 11 cannot be read", "clients 40 cannot be read"];
+    let names =
+        ["clients 7 cannot be read", "clients 9 cannot be read", "clients 11 cannot be read", "clients 40 cannot be read"];
     migrate(&operator, &BACK).fails(8, &[&["error[not-carried]", "4 records"], &names[..]].concat());
     let ended = migrate(&operator, &[&BACK[..], &["--leave-behind"]].concat());
     assert_eq!(ended.err.matches("left behind").count(), 4, "{ended:?}");
@@ -89,7 +90,8 @@ fn a_target_that_holds_something_is_merged_with_or_replaced() {
     }
     let there = listed(&operator, &["--db-backend", "redis"]);
     migrate(&operator, &["--to", "redis"]).fails(7, &["error[target-not-empty]", "--merge", "--replace"]);
-    let conflicts = ["clients 1 is another one there", "clients 2 is another one there", "clients 4 has the api_key of clients 3 there"];
+    let conflicts =
+        ["clients 1 is another one there", "clients 2 is another one there", "clients 4 has the api_key of clients 3 there"];
     migrate(&operator, &["--to", "redis", "--merge"]).fails(7, &conflicts);
     assert_eq!(listed(&operator, &["--db-backend", "redis"]), there);
     migrate(&operator, &["--to", "redis", "--merge", "--prefer", "source"]).well();
@@ -124,9 +126,7 @@ fn a_mark_in_redis_is_for_the_source_that_left_it() {
     let server = Server::start(&[]);
     let operator = with_json_and_redis(&few(&[(1, "a"), (2, "b")]), &server);
     // As a kill leaves it.
-    let mark = |from: &str| {
-        json!({"client_id": 0, "api_key": "revoked", "name": "", "metadata": {"hivemind_migration": {"from": from, "mode": "copy"}}})
-    };
+    let mark = |from: &str| json!({"client_id": 0, "api_key": "revoked", "name": "", "metadata": {"hivemind_migration": {"from": from, "mode": "copy"}}});
     operator.run(&["list-clients", "--db-backend", "redis"]).well();
     server.ask::<()>(&["SET", "client:client:0", &mark("somewhere else").to_string()]);
     server.ask::<()>(&["SET", "client:count", "1"]);

@@ -230,8 +230,7 @@ fn a_vacuum_of_sqlite() {
 fn what_a_killed_decryption_left_is_gone_with_the_next_one() {
     for store in ENCRYPTED {
         let operator = filled(store, "a");
-        let left =
-            || -> Vec<PathBuf> { files(&operator.data()).into_iter().filter(|f| text(f).ends_with(".tmp")).collect() };
+        let left = || -> Vec<PathBuf> { files(&operator.data()).into_iter().filter(|f| text(f).ends_with(".tmp")).collect() };
         let words = ["db", "rekey", "--decrypt"];
         let mut tries = 0;
         while left().is_empty() {

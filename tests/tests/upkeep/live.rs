@@ -161,7 +161,7 @@ fn redis() {
     for kind in [Kind::Single, Kind::ClusterTagged] {
         let deployment = Deployment::start(kind, &[]);
         let [from, to] = ["from", "to"].map(|prefix| deployment.settings(prefix));
-        let operators = [&from, &to].map(|settings| redis::operator(settings));
+        let operators = [&from, &to].map(redis::operator);
         live(&format!("{kind:?}"), REDIS, &Value::Object(from), &operators[0], &operators[1]);
     }
 }

@@ -76,7 +76,8 @@ fn a_backup_lies_among_the_data_comes_back_and_is_what_redis_takes() {
         // The next client's id is the one behind the last again.
         add(&operator, "e");
         assert_eq!(operator.client(4)["api_key"], "e");
-        let kept: Vec<_> = files(&operator.data().join("backups")).into_iter().filter(|f| text(f).contains("before-restore")).collect();
+        let kept: Vec<_> =
+            files(&operator.data().join("backups")).into_iter().filter(|f| text(f).contains("before-restore")).collect();
         operator.run(&["restore", text(&kept[0]), "--yes", "--no-keep"]).well();
         assert_eq!(keys(&operator), ["a", "b", "revoked", "d"]);
         assert_eq!(operator.client(1)["name"], "other");
@@ -286,7 +287,12 @@ fn what_cannot_be_read_and_what_is_not_known_comes_back_as_it_was() {
     let file = operator.home().join("x.backup");
     operator.run(&["backup", text(&file)]).well();
     deployment.ask::<()>(&["SET", "hub:client:2", "{\"client_id\": 2, \"api_key\": \"b\"}"]);
-    deployment.ask::<()>(&["DEL", "hub:collections:notes:record:x:1", "hub:collections:notes:version", "hub:indexes:notes:id_seq"]);
+    deployment.ask::<()>(&[
+        "DEL",
+        "hub:collections:notes:record:x:1",
+        "hub:collections:notes:version",
+        "hub:indexes:notes:id_seq",
+    ]);
     deployment.ask::<()>(&["SET", "hub:collections:notes:record:y", "{}"]);
     operator.run(&["restore", text(&file), "--yes", "--no-keep"]).well();
     let differs = hivemind_tests::redis::difference(&before, &seen());

@@ -128,7 +128,9 @@ impl Reader {
             Ok([set, key, value]) if set == b"SET" => {
                 self.hash.update(&raw);
                 self.entries += 1;
-                let Some(key) = key.strip_prefix(&self.base[..]) else { return Err(self.damaged("a key is of another namespace")) };
+                let Some(key) = key.strip_prefix(&self.base[..]) else {
+                    return Err(self.damaged("a key is of another namespace"));
+                };
                 Ok(Some((key.to_vec(), value)))
             }
             _ => {

@@ -66,7 +66,8 @@ impl Restoring<'_> {
         self.differing(from, Some(&staged))?;
         staged.publish()?;
         let unfinished = |error: Error| {
-            let message = format!("what is restored is written, but not all in its place yet: {}; open the store again", error.message());
+            let message =
+                format!("what is restored is written, but not all in its place yet: {}; open the store again", error.message());
             Error::outcome_unknown(message)
         };
         staged.carry_out().map_err(unfinished)?;
@@ -288,8 +289,9 @@ fn check<'c>(cx: &Context<'_>, from: &Path, known: impl Fn(Option<&str>) -> Opti
     match newer {
         Some((collection, version)) => {
             let (shown, name, known) = (from.display().to_string(), &collection.name, collection.version);
-            let message =
-                format!("{shown} holds {name} in version {version}, this program knows version {known}; update it; nothing was changed");
+            let message = format!(
+                "{shown} holds {name} in version {version}, this program knows version {known}; update it; nothing was changed"
+            );
             Err(Error::too_new(message).collection(name).place(shown))
         }
         None => Ok(records),
@@ -301,9 +303,7 @@ fn check<'c>(cx: &Context<'_>, from: &Path, known: impl Fn(Option<&str>) -> Opti
 /// # Errors
 /// `too new`; `io` and `denied` if it cannot be read. What is damaged is in the report.
 pub(crate) fn verify(cx: &Context<'_>, from: &Path, collections: &[Collection]) -> Result<Report> {
-    let known = |name: Option<&str>| {
-        collections.iter().find(|c| name.map_or(c.primary, |name| !c.primary && c.name == name))
-    };
+    let known = |name: Option<&str>| collections.iter().find(|c| name.map_or(c.primary, |name| !c.primary && c.name == name));
     let mut report = Report::new();
     match check(cx, from, known) {
         Err(error) if error.code() == Code::Corrupt => {
@@ -314,16 +314,16 @@ pub(crate) fn verify(cx: &Context<'_>, from: &Path, collections: &[Collection]) 
     };
     let mut records = 0;
     let namespace = Namespace::new("", None);
-    let spaces: Vec<Space> = collections
-        .iter()
-        .map(|c| Space::new(CollectionId(0), Arc::new(c.clone()), Keys::new(&namespace, c)))
-        .collect();
+    let spaces: Vec<Space> =
+        collections.iter().map(|c| Space::new(CollectionId(0), Arc::new(c.clone()), Keys::new(&namespace, c))).collect();
     let mut reader = Reader::open(from)?;
     while let Some((own, value)) = reader.next()? {
         cx.check()?;
         let Some(part) = parts::of(&own).filter(|part| part.is_record()) else { continue };
         records += 1;
-        let space = spaces.iter().find(|s| part.collection().map_or(s.collection.primary, |name| !s.collection.primary && s.collection.name == name));
+        let space = spaces
+            .iter()
+            .find(|s| part.collection().map_or(s.collection.primary, |name| !s.collection.primary && s.collection.name == name));
         let Some(space) = space else { continue };
         let collection = &space.collection;
         let stored = [&b":"[..], &own].concat();
