@@ -55,7 +55,7 @@ enum Section {
     Redis,
     /// Finding, checking and loading each plugin.
     Loading,
-    /// Moving all clients from JSON to SQLite.
+    /// Moving all clients from JSON to SQLite, and to Redis.
     Moving,
     /// Memory that a client takes, for each backend.
     Footprint,

@@ -16,7 +16,7 @@ pub(crate) fn child(arguments: &[String]) -> Result<(), Failure> {
     match words[..] {
         ["load", folder, module] => loading::load(folder, module),
         ["dlopen", file] => loading::dlopen(file),
-        ["move", data, from, to] => moving::child(data, from, to),
+        ["move", data, from, to, settings] => moving::child(data, from, to, settings),
         ["hold", module, clients, data] => footprint::hold(module, clients.parse()?, data),
         _ => Err(format!("no such measurement: {arguments:?}").into()),
     }

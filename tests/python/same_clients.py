@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares two stores of clients, each a JSON file or an SQLite one, by Python's own reading of them.
+"""Compares two stores of clients, each a JSON file, an SQLite one or redis://HOST:PORT/PREFIX, by Python's own reading of them.
 
     same_clients.py FILE FILE [ID …]
 
@@ -22,7 +22,23 @@ def canonical(record):
     return json.dumps(record, sort_keys=True)
 
 
+def in_redis(path):
+    import redis
+    place, prefix = path.removeprefix("redis://").split("/", 1)
+    host, port = place.split(":")
+    server = redis.Redis(host=host, port=int(port))
+    keys = list(server.scan_iter(f"{prefix}:client:*", count=1000))
+    found = {}
+    for at in range(0, len(keys), 1000):
+        part = keys[at:at + 1000]
+        for key, text in zip(part, server.mget(part)):
+            found[int(key.rsplit(b":", 1)[1])] = canonical(json.loads(text))
+    return found
+
+
 def clients(path):
+    if path.startswith("redis://"):
+        return in_redis(path)
     if path.endswith(".json"):
         with open(path, encoding="utf-8") as file:
             return {int(key): canonical(record) for key, record in json.load(file).items()}

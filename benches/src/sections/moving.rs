@@ -1,5 +1,5 @@
-//! Moving all clients from JSON to SQLite: this program's `migrate-db` beside the Python node's, each as a process of its own, from its
-//! start to its end, into a database that is not there yet.
+//! Moving all clients from JSON to SQLite and to Redis: this program's `migrate-db` beside the Python node's, each as a process of its own,
+//! from its start to its end, into a database that is not there yet and into a server that is empty.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,6 +11,7 @@ use hivemind_host::moving::progress::Unseen;
 use hivemind_host::moving::store::Store;
 use hivemind_host::open::Opened;
 use hivemind_store::{Options, Storage};
+use hivemind_tests::redis::Server;
 use serde_json::json;
 
 use super::in_a_process_of_its_own;
@@ -21,6 +22,7 @@ use crate::{Failure, machine, ours};
 
 const JSON: &str = "hivemind-json-db-plugin";
 const SQLITE: &str = "hivemind-sqlite-db-plugin";
+const REDIS: &str = "hivemind-redis-db-plugin";
 
 /// The smallest of the sizes: the Python node syncs once for each client.
 pub(crate) fn run(clients: u64, rounds: usize, bars: &mut Bars) -> Result<(), Failure> {
@@ -31,13 +33,46 @@ pub(crate) fn run(clients: u64, rounds: usize, bars: &mut Bars) -> Result<(), Fa
         rounds,
         &mut [
             Box::new(Doing("hivemind-host migrate-db".to_owned(), batch, |_: &[u64]| {
-                timed(&mine, || in_a_process_of_its_own(&["move", text(&mine)?, JSON, SQLITE]).map(drop))
+                timed(&mine, || in_a_process_of_its_own(&["move", text(&mine)?, JSON, SQLITE, "{}"]).map(drop))
             })),
-            Box::new(Doing("hivemind-core migrate-db".to_owned(), batch, |_: &[u64]| timed(&theirs, || python(&theirs)))),
+            Box::new(Doing("hivemind-core migrate-db".to_owned(), batch, |_: &[u64]| timed(&theirs, || python(&theirs, SQLITE)))),
         ],
     )?;
     table::print(&format!("Moving {clients} clients from JSON to SQLite"), &outcome);
     bars.add("migrate-db JSON → SQLite: times as fast as the Python node", Limit::AtLeast(10.0), outcome.ratio(1, 0));
+    into_redis(clients, rounds, (&mine, &theirs), bars)
+}
+
+fn into_redis(clients: u64, rounds: usize, (mine, theirs): (&Path, &Path), bars: &mut Bars) -> Result<(), Failure> {
+    let server = Server::start(&[]);
+    let settings = json!({"host": "127.0.0.1", "port": server.port()});
+    // The Python node's command knows servers by server.json alone.
+    let config = json!({"database": {"module": JSON, JSON: {"name": "clients", "subfolder": "hivemind-core"}, REDIS: settings}});
+    let folder = theirs.join("scratch/hivemind-core");
+    std::fs::create_dir_all(&folder)?;
+    std::fs::write(folder.join("server.json"), config.to_string())?;
+    let settings = settings.to_string();
+    let emptied = |work: &dyn Fn() -> Result<(), Failure>| {
+        server.ask::<()>(&["FLUSHALL"]);
+        let start = Instant::now();
+        work()?;
+        let took = start.elapsed();
+        // Counted by the server, because each program would believe itself.
+        let count: String = server.ask(&["GET", "client:count"]);
+        if count == clients.to_string() { Ok(took) } else { Err(format!("{count} clients are in Redis").into()) }
+    };
+    let batch = usize::try_from(clients)?;
+    let outcome = contest::run(
+        rounds,
+        &mut [
+            Box::new(Doing("hivemind-host migrate-db".to_owned(), batch, |_: &[u64]| {
+                emptied(&|| in_a_process_of_its_own(&["move", text(mine)?, JSON, REDIS, &settings]).map(drop))
+            })),
+            Box::new(Doing("hivemind-core migrate-db".to_owned(), batch, |_: &[u64]| emptied(&|| python(theirs, REDIS)))),
+        ],
+    )?;
+    table::print(&format!("Moving {clients} clients from JSON to Redis"), &outcome);
+    bars.add("migrate-db JSON → Redis: times as fast as the Python node", Limit::AtLeast(5.0), outcome.ratio(1, 0));
     Ok(())
 }
 
@@ -56,13 +91,13 @@ fn timed(data: &Path, work: impl FnOnce() -> Result<(), Failure>) -> Result<Dura
     Ok(start.elapsed())
 }
 
-fn python(data: &Path) -> Result<(), Failure> {
+fn python(data: &Path, to: &str) -> Result<(), Failure> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("no root")?;
     let venv = std::env::var_os("HIVEMIND_PYTHON_PEERS").map_or_else(|| root.join("target/python-peers"), PathBuf::from);
     let scratch = data.join("scratch");
     std::fs::create_dir_all(&scratch)?;
     let output = Command::new(venv.join("bin/hivemind-core"))
-        .args(["migrate-db", "--from", JSON, "--to", SQLITE])
+        .args(["migrate-db", "--from", JSON, "--to", to])
         .env("XDG_DATA_HOME", data)
         .envs(["HOME", "TMPDIR", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"].map(|name| (name, &scratch)))
         .stdin(Stdio::null())
@@ -72,16 +107,16 @@ fn python(data: &Path) -> Result<(), Failure> {
 }
 
 /// Moves everything from one backend to another, in this process, and tells what that took.
-pub(crate) fn child(data: &str, from: &str, to: &str) -> Result<(), Failure> {
+pub(crate) fn child(data: &str, from: &str, to: &str, to_settings: &str) -> Result<(), Failure> {
     let loader = ours::loader(Path::new(data))?;
-    let open = |module: &str| -> Result<Opened, Failure> {
-        let opened = loader.open(module, &serde_json::Map::new())?;
+    let open = |module: &str, settings: &str| -> Result<Opened, Failure> {
+        let opened = loader.open(module, &serde_json::from_str(settings)?)?;
         let storage = Storage::new(Arc::clone(&opened.backend), Options::default());
         Ok(Opened { storage, module: module.to_owned(), plugin: Some(opened.plugin), secrets: Vec::new() })
     };
-    let source = Store::prepare(&open(from)?, hivemind_host::moving::collections())?;
+    let source = Store::prepare(&open(from, "{}")?, hivemind_host::moving::collections())?;
     let wishes = Wishes { mode: None, prefer: None, leave_behind: false, dry_run: false, rounds: 2, batch: None };
-    let outcome = into::run(&source, open(to)?, &wishes, &mut Unseen)?;
+    let outcome = into::run(&source, open(to, to_settings)?, &wishes, &mut Unseen)?;
     let Done::Moved(moved) = outcome.done else { return Err("there was nothing to move".into()) };
     println!("{}", json!({"records": moved.digest.records, "resident": machine::resident()?}));
     Ok(())

@@ -16,7 +16,7 @@ use crate::modes;
 use crate::moving::archive::{self, Archive};
 use crate::moving::into;
 use crate::moving::progress::{Progress as _, Shown};
-use crate::moving::sealed::{Keys, Seal};
+use crate::moving::sealed::{self, Keys, Seal};
 use crate::moving::survey::Survey;
 use crate::{files, moving};
 
@@ -29,12 +29,16 @@ const PAUSE: Duration = Duration::from_millis(500);
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "The file has every record with all of its secrets, one JSON object a line, and belongs to its owner alone. \
-With a passphrase (--passphrase-file or $HIVEMIND_EXPORT_PASSPHRASE) or recipients it is encrypted in the age format."
+With a passphrase (--passphrase-file or $HIVEMIND_EXPORT_PASSPHRASE, or --passphrase to type it) or recipients it is encrypted in the \
+age format."
 )]
 pub struct ExportArgs {
     /// Write to this file; - writes to the output
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+    /// Encrypt for whoever knows a passphrase, which is asked for on the terminal
+    #[arg(long, conflicts_with_all = ["passphrase_file", "recipient", "recipients_file"])]
+    pub passphrase: bool,
     /// Encrypt for whoever knows the passphrase in this file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["recipient", "recipients_file"])]
     pub passphrase_file: Option<PathBuf>,
@@ -65,7 +69,7 @@ pub struct ImportArgs {
     /// Read this file; - reads the input
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Decrypt with the passphrase in this file; else $HIVEMIND_EXPORT_PASSPHRASE is tried
+    /// Decrypt with the passphrase in this file; else $HIVEMIND_EXPORT_PASSPHRASE is tried, or it is asked for on a terminal
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
     /// Decrypt with the secret keys in this file, as age-keygen writes it; may be given several times
@@ -81,7 +85,7 @@ pub struct ImportArgs {
 /// # Errors
 /// See [`super::run`].
 pub fn export(args: &ExportArgs, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Failure> {
-    let seal = seal(args, cx.global.strict)?;
+    let seal = seal(args, cx)?;
     let opened = cx.opener.open(cx.global, &cx.config()?)?;
     let source = open_source(&opened)?;
     let mut progress = Shown::new(cx.console);
@@ -135,8 +139,9 @@ pub fn export(args: &ExportArgs, cx: &Context<'_>, out: &mut dyn Write) -> Resul
 /// # Errors
 /// See [`super::run`].
 pub fn import(args: &ImportArgs, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Failure> {
-    let keys = keys(args, cx.global.strict)?;
+    let mut keys = keys(args, cx.global.strict)?;
     let (file, name) = input(&args.file)?;
+    ask_for(&mut keys, &file, cx)?;
     let mut progress = Shown::new(cx.console);
     progress.begin("checking the file", None);
     let archive = Archive::check(file, &name, keys, moving::collections(), &mut progress)?;
@@ -173,7 +178,7 @@ fn passphrase(file: Option<&Path>, strict: bool) -> Result<Option<SecretString>,
     Ok(Some(SecretString::from(secrets::read(path, "--passphrase-file")?)))
 }
 
-fn seal(args: &ExportArgs, strict: bool) -> Result<Seal, Failure> {
+fn seal(args: &ExportArgs, cx: &Context<'_>) -> Result<Seal, Failure> {
     let mut recipients = Vec::new();
     let mut add = |text: &str, whence: &str| -> Result<(), Failure> {
         let recipient = text.parse().map_err(|e| {
@@ -197,7 +202,36 @@ fn seal(args: &ExportArgs, strict: bool) -> Result<Seal, Failure> {
     if !args.recipients_file.is_empty() {
         return Err(Failure::usage("--recipients-file: there is no key in it"));
     }
-    Ok(passphrase(args.passphrase_file.as_deref(), strict)?.map_or(Seal::Open, Seal::Passphrase))
+    match passphrase(args.passphrase_file.as_deref(), cx.global.strict)? {
+        None if args.passphrase => Ok(Seal::Passphrase(new_passphrase(cx)?)),
+        given => Ok(given.map_or(Seal::Open, Seal::Passphrase)),
+    }
+}
+
+/// One that is typed twice, because nobody sees it.
+fn new_passphrase(cx: &Context<'_>) -> Result<SecretString, Failure> {
+    if !cx.console.is_interactive() {
+        return Err(Failure::usage("there is no terminal to ask for a passphrase")
+            .help(format!("give it in --passphrase-file or ${PASSPHRASE}")));
+    }
+    let no_answer = || Failure::usage("no passphrase was given; nothing was written");
+    let first = cx.console.ask_secret("Passphrase: ")?.filter(|typed| !typed.is_empty()).ok_or_else(no_answer)?;
+    let second = cx.console.ask_secret("The same again: ")?.ok_or_else(no_answer)?;
+    if first == second { Ok(SecretString::from(first)) } else { Err(Failure::usage("the two differ; nothing was written")) }
+}
+
+/// Asks for the passphrase of a file that needs one, where nothing else was given to open it.
+fn ask_for(keys: &mut Keys, file: &File, cx: &Context<'_>) -> Result<(), Failure> {
+    let mut beginning = Vec::new();
+    let mut reader = file;
+    reader.take(64).read_to_end(&mut beginning)?;
+    reader.rewind()?;
+    if keys.is_empty() && cx.console.is_interactive() && sealed::wants_passphrase(&beginning) {
+        let typed = cx.console.ask_secret("Passphrase: ")?;
+        let typed = typed.ok_or_else(|| Failure::usage("no passphrase was given; nothing was changed"))?;
+        keys.passphrase(SecretString::from(typed));
+    }
+    Ok(())
 }
 
 fn keys(args: &ImportArgs, strict: bool) -> Result<Keys, Failure> {

@@ -164,11 +164,17 @@ pub fn run(args: &Args, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Fai
         let message = format!("there is no store to move: {}", crate::moving::store::place(&source));
         return Err(Failure::new(Exit::Usage, "no-source", message).help("choose the backend that has the data with --from"));
     }
+    let one_store = || {
+        Failure::usage("the source and the target are the same store; nothing was done")
+            .help("choose another backend with --to, or another place with --to-setting")
+    };
     let target = cx.opener.open(&to, &config).map_err(|failure| match &*failure.code {
-        "plugin-in-use" => Failure::usage("the source and the target are the same store; nothing was done")
-            .help("choose another backend with --to, or another place with --to-setting"),
+        "plugin-in-use" => one_store(),
         _ => failure,
     })?;
+    if crate::moving::store::is_same(&source, &target) {
+        return Err(one_store());
+    }
     let (from_module, to_module) = (source.module.clone(), target.module.clone());
     let source = open_source(&source)?;
     let mut progress = Shown::new(cx.console);

@@ -29,6 +29,8 @@ use crate::plain::plain;
 
 /// The version of the form.
 pub const FORMAT: u64 = 1;
+/// What the names of files begin with that are not whole yet.
+const UNFINISHED: &str = ".tmp_export_";
 /// The longest line that is read, in bytes: far beyond any record.
 const LONGEST: u64 = 64 << 20;
 
@@ -336,7 +338,21 @@ impl Read for At<'_> {
     }
 }
 
-/// Writes a file as a whole under its name or not at all, for its owner alone.
+/// Removes what killed exports left in a folder: they hold secrets, maybe in clear.
+fn clear_cut(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if !is_file || !entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+            continue;
+        }
+        let is_being_written = File::open(entry.path()).is_ok_and(|file| file.try_lock().is_err());
+        if !is_being_written {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Writes a file as a whole under its name or not at all, for its owner alone. What others that were killed left in its folder is removed.
 ///
 /// # Errors
 /// `exists` if something is there and is not to be replaced; those of `write`, and the system's.
@@ -355,7 +371,10 @@ pub fn create<T>(path: &Path, force: bool, write: impl FnOnce(&mut File) -> Resu
         _ => {}
     }
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".tmp_").tempfile_in(folder).map_err(|e| failed(&e))?;
+    clear_cut(folder);
+    let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder).map_err(|e| failed(&e))?;
+    // Where it can be had: it tells one that is being written from one that was cut.
+    let _ = file.as_file().try_lock();
     let value = write(file.as_file_mut())?;
     file.as_file().sync_all().map_err(|e| failed(&e))?;
     if force {

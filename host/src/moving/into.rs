@@ -148,6 +148,10 @@ fn into(
     }
     marker::set(target, &Marker { from, mode })?;
     let moved = copy.run(expected, progress)?;
+    if mode == Mode::Replace {
+        // Counters that went by the records that were replaced would leave a gap before the next client's id.
+        target.sync()?;
+    }
     marker::clear(target)?;
     Ok((Done::Moved(moved), conflicts))
 }

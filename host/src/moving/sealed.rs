@@ -8,6 +8,8 @@ use age::{DecryptError, Decryptor, Encryptor, Identity, IdentityFile, Recipient,
 
 /// What a sealed file begins with.
 const BEGINNING: &[u8] = b"age-encryption.org/v1\n";
+/// What follows in one that is for a passphrase, which is for nobody else.
+const PASSPHRASE: &[u8] = b"-> scrypt ";
 /// What one in letters begins with, which is not read here.
 const ARMORED: &[u8] = b"-----BEGIN AGE";
 /// The dearest passphrase that is tried, as the power of two of scrypt's cost: 1 GiB of memory.
@@ -62,9 +64,17 @@ impl Keys {
         Ok(())
     }
 
-    fn is_empty(&self) -> bool {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.identities.is_empty()
     }
+}
+
+/// Whether a file that begins so is opened by a passphrase.
+#[must_use]
+pub fn wants_passphrase(beginning: &[u8]) -> bool {
+    beginning.strip_prefix(BEGINNING).is_some_and(|recipients| recipients.starts_with(PASSPHRASE))
 }
 
 /// Lets `write` write through the seal.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hivemind_model::{
     Backend, Capability, Changes, Code, Collection, CollectionId, Context, Detail, Error, KeyRef, Mutation, Page, Query, Report,
-    Result, Row, Task, Token, ValueRef,
+    Result, Row, Task, Token, Value, ValueRef,
 };
 
 use crate::config::redact;
@@ -125,6 +125,14 @@ impl Store {
         }
     }
 
+    /// Makes right what the backend keeps beside the records.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub fn sync(&self) -> Result<()> {
+        patiently(|cx| self.backend().sync(cx)).map(drop)
+    }
+
     /// Where the history of each collection stands; `None` if the backend keeps none.
     ///
     /// # Errors
@@ -134,8 +142,8 @@ impl Store {
         if !capabilities.has(Capability::ChangeTracking) {
             return Ok(None);
         }
-        // What was written before this must not show up as a change later.
-        sleep(capabilities.staleness());
+        // What was written just before and is told late shows up as a change: one more round, and seldom. Waiting for it would cost
+        // every round that time.
         let token = |(id, _): &(CollectionId, Collection)| {
             patiently(|cx| self.backend().changes_since(cx, *id, Token::default())).map(|(token, _)| token)
         };
@@ -168,9 +176,28 @@ impl Store {
 /// The module of an open store and where its data is.
 #[must_use]
 pub fn place(opened: &Opened) -> String {
-    let mut names: Vec<_> = opened.storage.backend().resources().into_iter().map(|r| redact::without_userinfo(&r.name)).collect();
+    format!("{} ({})", opened.module, names(opened).join(", "))
+}
+
+/// Whether both are known to be one store.
+#[must_use]
+pub fn is_same(one: &Opened, other: &Opened) -> bool {
+    let names = names(one);
+    one.module == other.module && !names.is_empty() && names == self::names(other)
+}
+
+/// Where the data is. What others may have open beside, a server's, is nobody's resource, and the backend says where it is.
+fn names(opened: &Opened) -> Vec<String> {
+    let backend = opened.storage.backend();
+    let mut names: Vec<_> = backend.resources().into_iter().map(|r| redact::without_userinfo(&r.name)).collect();
+    if names.is_empty()
+        && let Ok(report) = backend.stats(&Context::within(PATIENCE))
+        && let Some(Value::Text(location)) = report.get("location")
+    {
+        names.push(redact::without_userinfo(location));
+    }
     names.sort_unstable();
-    format!("{} ({})", opened.module, names.join(", "))
+    names
 }
 
 /// Calls until it goes well, or does not look as if it would. Reads may be repeated always, and so may the batches of a move.

@@ -188,11 +188,7 @@ impl JsonStore {
         let journal = self.place.journal.exists();
         self.finish_cut_batch()?;
         let collections: Vec<Collection> = self.catalog.iter().map(|(_, c)| c.as_ref().clone()).collect();
-        let mut leftovers = prepare::leftovers(&self.place, &collections)?;
-        leftovers.extend(backup::leftovers(&self.place)?);
-        leftovers.sort_unstable();
-        leftovers.dedup();
-        let removed = leftovers.iter().filter(|path| std::fs::remove_file(path).is_ok()).count();
+        let removed = self.clear_leftovers(&collections)?;
         prepare::bring_up_to_date(cx, (&self.host, &self.place), &collections)?;
         let mut state = self.to_change();
         for id in state.files.keys().copied().collect::<Vec<_>>() {
@@ -200,6 +196,15 @@ impl JsonStore {
             state.reload(id)?;
         }
         Ok(Report::new().with("journal_finished", journal).with("leftovers_removed", i64::try_from(removed).unwrap_or(i64::MAX)))
+    }
+
+    /// Removes all that was left half written, whatever it was to be; only right under the lock. Gives how many files that was.
+    fn clear_leftovers(&self, collections: &[Collection]) -> Result<usize> {
+        let mut leftovers = prepare::leftovers(&self.place, collections)?;
+        leftovers.extend(backup::leftovers(&self.place)?);
+        leftovers.sort_unstable();
+        leftovers.dedup();
+        Ok(leftovers.iter().filter(|path| std::fs::remove_file(path).is_ok()).count())
     }
 
     pub(crate) fn warn(&self, message: &str) {
@@ -319,6 +324,8 @@ impl Backend for JsonStore {
                 let new = rekey::NewForm::new(&self.place, password.as_deref())?;
                 let _alone = self.alone(cx)?;
                 self.finish_cut_batch()?;
+                // One that was cut may have left everything in clear.
+                self.clear_leftovers(&[])?;
                 let done = new.put_in_place(cx, &self.place);
                 if done.is_ok() {
                     self.closed.store(true, Ordering::Relaxed);

@@ -1,6 +1,7 @@
 //! The trait, over the link: every call looks at the store as it is now.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,6 +12,8 @@ use hivemind_abi::model::{
 };
 
 use crate::apply::Applying;
+use crate::backup::Backing;
+use crate::backup::restore::{self, Restoring};
 use crate::commit::Committer;
 use crate::config::Config;
 use crate::find::{self, Asking};
@@ -106,6 +109,67 @@ impl Redis {
         Ok(Asking { cx, link: &self.link, spaces: &self.spaces, space: self.spaces.get(collection)?, recent: &self.recent })
     }
 
+    /// What must be known for a backup of one moment.
+    fn backing<'c>(&'c self, cx: &'c Context<'c>) -> Result<Backing<'c>> {
+        if self.is_bare {
+            return Err(Error::unsupported(
+                "a cluster without cluster_hash_tag has no moment that all records share; move the namespace to a tag, or use export",
+            ));
+        }
+        if !self.is_tracked {
+            return Err(Error::unsupported(
+                "a backup needs the server to tell what changes meanwhile; allow it with ACL SETUSER … +client|tracking, or use export",
+            ));
+        }
+        Ok(Backing { cx, link: &self.link, namespace: &self.namespace })
+    }
+
+    /// The prepared collections once more, as a restore needs them.
+    fn known(&self) -> Vec<Space> {
+        self.spaces.iter().map(|space| self.space(space.id, &space.collection)).collect()
+    }
+
+    fn restore(&self, cx: &Context<'_>, from: &Path, keep: Option<&Path>) -> Result<Report> {
+        let backing = self.backing(cx)?;
+        let known = self.known();
+        let restoring = Restoring { committer: self.committer(cx), namespace: &self.namespace, spaces: &known };
+        restoring.check(from)?;
+        if let Some(keep) = keep {
+            backing.run(keep).map_err(|e| e.context("the present state could not be kept, and nothing was changed"))?;
+        }
+        let report = restoring.run(from);
+        // Whatever became of it, nothing that was known of records counts any more.
+        self.spaces.iter().for_each(Space::forget);
+        self.recent.lost();
+        let report = report?;
+        Preparing { committer: self.committer(cx), host: &self.host }.run(&known)?;
+        Ok(report)
+    }
+
+    /// Brings collections up, and finishes what restores have left to whoever opens the store next: one that was cut, before anything of
+    /// it is taken for the whole, and the sets of collections that the one who restored did not know.
+    fn bring_up(&self, cx: &Context<'_>, spaces: &[Space]) -> Result<()> {
+        let mut known = self.known();
+        known.extend(spaces.iter().map(|space| self.space(space.id, &space.collection)));
+        let restoring = Restoring { committer: self.committer(cx), namespace: &self.namespace, spaces: &known };
+        let left = if self.is_bare || spaces.is_empty() { Vec::new() } else { restoring.go_on(spaces)? };
+        Preparing { committer: self.committer(cx), host: &self.host }.run(spaces)?;
+        let left = spaces.iter().filter(|space| left.contains(&space.collection.name));
+        left.into_iter().try_for_each(|space| restoring.make_sets(space))
+    }
+
+    /// Makes right what is kept beside the records.
+    fn repair(&self, cx: &Context<'_>) -> Result<Report> {
+        let committer = self.committer(cx);
+        let mut all = sync::Totals::default();
+        for space in self.spaces.iter() {
+            space.forget();
+            index::ensure(cx, &self.link, &self.host, &self.namespace, &space.keys);
+            sync::repair(&committer, space)?.add_to(&mut all);
+        }
+        Ok(all.into_report(true))
+    }
+
     fn space(&self, id: CollectionId, collection: &Arc<Collection>) -> Space {
         let keys = Keys::new(&self.namespace, collection);
         Space::new(id, Arc::clone(collection), if self.is_bare { keys.bare() } else { keys })
@@ -138,10 +202,10 @@ fn closed() -> Error {
 
 impl Backend for Redis {
     fn capabilities(&self) -> Capabilities {
-        use Capability::{AtomicBatch, ChangeTracking, Durable, MultiProcess, Network, Unique};
-        let all = Capabilities::of(&[Durable, AtomicBatch, Unique, MultiProcess, ChangeTracking, Network]);
-        let offered = if self.is_bare { all.without(AtomicBatch).without(Unique) } else { all };
-        if self.is_tracked { offered.with_staleness(BOUND) } else { offered.without(ChangeTracking) }
+        use Capability::{AtomicBatch, ChangeTracking, Durable, MultiProcess, Network, OnlineBackup, Unique};
+        let all = Capabilities::of(&[Durable, AtomicBatch, Unique, MultiProcess, OnlineBackup, ChangeTracking, Network]);
+        let offered = if self.is_bare { all.without(AtomicBatch).without(Unique).without(OnlineBackup) } else { all };
+        if self.is_tracked { offered.with_staleness(BOUND) } else { offered.without(ChangeTracking).without(OnlineBackup) }
     }
 
     fn prepare(&self, cx: &Context<'_>, collections: &[Collection]) -> Result<Vec<CollectionId>> {
@@ -160,7 +224,7 @@ impl Backend for Redis {
         new.sort_unstable();
         new.dedup();
         let spaces = new.into_iter().map(|id| Ok(self.space(id, trial.get(id)?))).collect::<Result<Vec<_>>>()?;
-        Preparing { committer: self.committer(cx), host: &self.host }.run(&spaces)?;
+        self.bring_up(cx, &spaces)?;
         spaces.iter().for_each(|space| index::ensure(cx, &self.link, &self.host, &self.namespace, &space.keys));
         if self.spaces.iter().next().is_none() && !spaces.is_empty() {
             self.warn(cx);
@@ -269,14 +333,7 @@ impl Backend for Redis {
 
     fn sync(&self, cx: &Context<'_>) -> Result<Report> {
         self.enter(cx)?;
-        let committer = self.committer(cx);
-        let mut all = sync::Totals::default();
-        for space in self.spaces.iter() {
-            space.forget();
-            index::ensure(cx, &self.link, &self.host, &self.namespace, &space.keys);
-            sync::repair(&committer, space)?.add_to(&mut all);
-        }
-        Ok(all.into_report(true))
+        self.repair(cx)
     }
 
     fn maintain(&self, cx: &Context<'_>, task: &Task) -> Result<Report> {
@@ -298,6 +355,19 @@ impl Backend for Redis {
                     base: self.namespace.base(),
                 };
                 relocating.run(to, *dry_run)
+            }
+            Task::Backup { to } => self.backing(cx)?.run(Path::new(to)),
+            Task::VerifyBackup { from, collections } => restore::verify(cx, Path::new(from), collections),
+            Task::Restore { from, keep } => self.restore(cx, Path::new(from), keep.as_deref().map(Path::new)),
+            Task::Repair => {
+                let report = self.repair(cx)?;
+                if self.is_bare {
+                    return Ok(report);
+                }
+                let known = self.known();
+                let restoring = Restoring { committer: self.committer(cx), namespace: &self.namespace, spaces: &known };
+                let removed = restoring.clear_cut()?;
+                Ok(report.with("leftovers_removed", i64::try_from(removed).unwrap_or(i64::MAX)))
             }
             other => Err(Error::unsupported(format!("{} does not offer {other:?}", crate::MODULE))),
         }

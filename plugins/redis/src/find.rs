@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError};
 use hivemind_abi::model::engine::Pager;
 use hivemind_abi::model::{Changes, Context, Key, Kind, Op, Page, Query, Result, Row, RowView, Token, Value, ValueRef, eval};
 
+use crate::key_set::KeySet;
 use crate::keys::parse_member;
 use crate::link::Link;
 use crate::read::{self, Members};
@@ -35,7 +36,7 @@ pub(crate) struct Known {
     /// The records that cannot be read.
     unreadable: Option<Arc<BTreeMap<Key, String>>>,
     /// All keys, in order.
-    keys: Option<Arc<Vec<Key>>>,
+    keys: Option<Arc<KeySet>>,
 }
 
 /// All a query needs to be answered.
@@ -49,13 +50,16 @@ pub(crate) struct Asking<'a> {
 
 /// The keys of all records of a collection, those that cannot be read included, in order.
 pub(crate) fn keys(cx: &Context<'_>, link: &Link, space: &Space) -> Result<Vec<Key>> {
-    let mut found = Vec::new();
+    Ok(key_set(cx, link, space)?.iter().collect())
+}
+
+/// The same in little memory.
+fn key_set(cx: &Context<'_>, link: &Link, space: &Space) -> Result<KeySet> {
+    let mut found = KeySet::default();
     link.scan(cx, &space.keys.record_pattern(), |keys| {
         found.extend(keys.iter().filter_map(|key: &Vec<u8>| space.keys.parse_record(&space.collection, key)));
         Ok(())
     })?;
-    found.sort_unstable();
-    found.dedup();
     Ok(found)
 }
 
@@ -65,15 +69,28 @@ pub(crate) fn walk(
     link: &Link,
     space: &Space,
     keys: &[Key],
+    each: impl FnMut(&Key, Raw) -> Result<bool>,
+) -> Result<()> {
+    walk_over(cx, link, space, keys.iter().cloned(), each)
+}
+
+/// The same over keys that come one by one.
+fn walk_over(
+    cx: &Context<'_>,
+    link: &Link,
+    space: &Space,
+    mut keys: impl Iterator<Item = Key>,
     mut each: impl FnMut(&Key, Raw) -> Result<bool>,
 ) -> Result<()> {
-    let mut rest = keys;
     let mut size = FIRST_PAGE;
-    while !rest.is_empty() {
+    loop {
         cx.check()?;
-        let (page, behind) = rest.split_at(size.min(rest.len()));
+        let page: Vec<Key> = keys.by_ref().take(size).collect();
+        if page.is_empty() {
+            return Ok(());
+        }
         let mut bytes = 0;
-        for (key, raw) in page.iter().zip(read::records(cx, link, space, page)?) {
+        for (key, raw) in page.iter().zip(read::records(cx, link, space, &page)?) {
             bytes += if let Raw::Text(text) = &raw { text.len() } else { 0 };
             if !each(key, raw)? {
                 return Ok(());
@@ -81,14 +98,12 @@ pub(crate) fn walk(
         }
         let average = (bytes / page.len()).max(1);
         size = (PAGE_BYTES / average).clamp(1, LARGEST_PAGE).min(size * 8);
-        rest = behind;
     }
-    Ok(())
 }
 
 /// The keys that a condition on the key, or on a field with sets of ids, leaves; `None` if the query has none.
 struct Narrowed {
-    keys: Vec<Key>,
+    keys: KeySet,
     /// The field and values that the records must have for the sets to be right.
     by: Option<(usize, Vec<Value>)>,
 }
@@ -102,10 +117,8 @@ fn narrowed(cx: &Context<'_>, link: &Link, space: &Space, query: &Query) -> Resu
             continue;
         }
         if condition.field == collection.key {
-            let mut keys: Vec<Key> =
+            let keys =
                 condition.operands.iter().filter_map(|operand| operand.as_ref().as_key().map(|key| key.to_key())).collect();
-            keys.sort_unstable();
-            keys.dedup();
             return Ok(Some(Narrowed { keys, by: None }));
         }
         if condition.operands.len() > MOST_OPERANDS || !space.keys.is_complete(condition.field) {
@@ -113,7 +126,7 @@ fn narrowed(cx: &Context<'_>, link: &Link, space: &Space, query: &Query) -> Resu
         }
         let sets: Vec<_> =
             condition.operands.iter().filter_map(|value| space.keys.set(condition.field, value.as_ref())).collect();
-        let mut keys = Vec::new();
+        let mut keys = KeySet::default();
         let found = read::ask(cx, link, &[], &sets)?.sets;
         let all_are_sets = found.into_iter().all(|members| match members {
             Members::Ids(ids) => {
@@ -123,8 +136,6 @@ fn narrowed(cx: &Context<'_>, link: &Link, space: &Space, query: &Query) -> Resu
             Members::OtherType => false,
         });
         if all_are_sets {
-            keys.sort_unstable();
-            keys.dedup();
             return Ok(Some(Narrowed { keys, by: Some((condition.field, condition.operands.clone())) }));
         }
     }
@@ -170,7 +181,7 @@ impl Asking<'_> {
     pub(crate) fn first(&self, field: usize, value: ValueRef<'_>, query: &Query) -> Result<Option<Row>> {
         let collection = &self.space.collection;
         let (mut found, mut unclear) = (None, None);
-        walk(self.cx, self.link, self.space, &self.keys(query)?, |key, raw| {
+        walk_over(self.cx, self.link, self.space, self.keys(query)?.iter(), |key, raw| {
             match raw.read(collection, key) {
                 Stored::Unreadable { why, values: None } => drop(unclear.get_or_insert_with(|| corrupt(collection, key, &why))),
                 stored if stored.has(collection, field, value) => {
@@ -213,12 +224,9 @@ impl Asking<'_> {
             Some(Narrowed { keys, by }) => (Arc::new(keys), by),
             None => (self.keys(query)?, None),
         };
-        let from = match &query.after {
-            Some(after) if query.order.is_empty() => keys.partition_point(|key| *key <= after.key),
-            _ => 0,
-        };
+        let after = query.after.as_ref().filter(|_| query.order.is_empty()).map(|after| &after.key);
         let mut is_right = true;
-        walk(self.cx, self.link, self.space, &keys[from..], |key, raw| {
+        walk_over(self.cx, self.link, self.space, keys.iter_after(after), |key, raw| {
             let stored = raw.read(&self.space.collection, key);
             if let Some((field, values)) = &by {
                 // A set that names a record without the value may as well lack one that has it.
@@ -242,7 +250,7 @@ impl Asking<'_> {
 
     /// All keys. The first page of a query asks the server; a later one takes what is remembered, as long as it is known what changed
     /// since.
-    fn keys(&self, query: &Query) -> Result<Arc<Vec<Key>>> {
+    fn keys(&self, query: &Query) -> Result<Arc<KeySet>> {
         if query.after.is_some()
             && query.order.is_empty()
             && let Some(known) = self.known()
@@ -254,15 +262,13 @@ impl Asking<'_> {
                     // One that is gone is found missing when it is read.
                     let mut merged = keys.as_ref().clone();
                     merged.extend(changed);
-                    merged.sort_unstable();
-                    merged.dedup();
                     return Ok(Arc::new(merged));
                 }
                 _ => {}
             }
         }
         let token = self.recent.now();
-        let keys = Arc::new(keys(self.cx, self.link, self.space)?);
+        let keys = Arc::new(key_set(self.cx, self.link, self.space)?);
         let mut known = self.space.known.lock().unwrap_or_else(PoisonError::into_inner);
         let unreadable = known.as_ref().filter(|known| known.token == token).and_then(|known| known.unreadable.clone());
         if unreadable.is_some() || known.as_ref().is_none_or(|known| known.unreadable.is_none()) {
@@ -291,21 +297,21 @@ impl Asking<'_> {
                     changed.dedup();
                     let mut updated = unreadable.as_ref().clone();
                     changed.iter().for_each(|key| drop(updated.remove(key)));
-                    self.collect_unreadable(&changed, &mut updated)?;
+                    self.collect_unreadable(changed.into_iter(), &mut updated)?;
                     return Ok(self.remember(now, updated, None));
                 }
                 _ => {}
             }
         }
         let now = self.recent.now();
-        let keys = keys(self.cx, self.link, self.space)?;
+        let keys = key_set(self.cx, self.link, self.space)?;
         let mut found = BTreeMap::new();
-        self.collect_unreadable(&keys, &mut found)?;
+        self.collect_unreadable(keys.iter(), &mut found)?;
         Ok(self.remember(now, found, Some(Arc::new(keys))))
     }
 
-    fn collect_unreadable(&self, keys: &[Key], into: &mut BTreeMap<Key, String>) -> Result<()> {
-        walk(self.cx, self.link, self.space, keys, |key, raw| {
+    fn collect_unreadable(&self, keys: impl Iterator<Item = Key>, into: &mut BTreeMap<Key, String>) -> Result<()> {
+        walk_over(self.cx, self.link, self.space, keys, |key, raw| {
             if let Stored::Unreadable { why, .. } = raw.read(&self.space.collection, key) {
                 into.insert(key.clone(), why);
             }
@@ -313,12 +319,7 @@ impl Asking<'_> {
         })
     }
 
-    fn remember(
-        &self,
-        token: Token,
-        unreadable: BTreeMap<Key, String>,
-        keys: Option<Arc<Vec<Key>>>,
-    ) -> Arc<BTreeMap<Key, String>> {
+    fn remember(&self, token: Token, unreadable: BTreeMap<Key, String>, keys: Option<Arc<KeySet>>) -> Arc<BTreeMap<Key, String>> {
         let unreadable = Arc::new(unreadable);
         let known = Known { token, unreadable: Some(Arc::clone(&unreadable)), keys };
         *self.space.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);

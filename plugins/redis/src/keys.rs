@@ -15,6 +15,8 @@
 //! P:api_key_record:<key>    what other nodes remember of a client for a while; removed on every write that touches it
 //!                           how many writes there were           P:indexes:<name>:writes            (of the primary collection too)
 //!                           the last write of a handle's place   P:handles:<handle>:<place>
+//!                           what a restore has not yet put in its place, and whose sets it left to others
+//!                                                                P:handles:restore, P:handles:restored
 //! ```
 
 use hivemind_abi::model::{Collection, Error, Index, Key, Kind, Result, RowView, ValueRef};
@@ -58,6 +60,11 @@ impl Namespace {
     /// What the keys of all records begin with: of the primary collection, and of all others.
     pub(crate) fn records(&self) -> [Vec<u8>; 2] {
         ["client", "collections"].map(|word| format!("{}:{word}:", self.base).into_bytes())
+    }
+
+    /// What says that a collection's records were restored by somebody who did not know which sets they belong in.
+    pub(crate) fn restored(&self, collection: &str) -> Vec<u8> {
+        format!("{}:handles:restored:{collection}", self.base).into_bytes()
     }
 
     /// Where a handle notes which of its writes was the last.
@@ -210,7 +217,8 @@ impl Keys {
         for at in [document.name, document.api_key] {
             if row.at(at).is_nil() {
                 let name = &collection.fields[at].name;
-                let message = format!("{name} of {} must be a text, found nil: the Python node cannot index it", collection.name);
+                let of = format!("{} {}", collection.name, row.key());
+                let message = format!("{name} of {of} must be a text, found nil: the Python node cannot index it");
                 return Err(Error::invalid(message).field(name));
             }
         }

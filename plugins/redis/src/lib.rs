@@ -7,12 +7,14 @@
 
 mod apply;
 pub mod backend;
+mod backup;
 mod commit;
 pub mod config;
 mod exec;
 mod find;
 mod gate;
 mod index;
+mod key_set;
 mod keys;
 #[allow(dead_code, unused_imports, reason = "the backend on top of it is being written")]
 mod link;
@@ -39,7 +41,7 @@ mod export {
         aliases: ["redis"],
         vendor: "hivemind-host",
         licence: "MIT OR Apache-2.0",
-        capabilities: [Durable, AtomicBatch, Unique, MultiProcess, ChangeTracking, Network],
+        capabilities: [Durable, AtomicBatch, Unique, MultiProcess, OnlineBackup, ChangeTracking, Network],
         config_schema: include_str!("config.schema.json"),
         open: super::backend::open,
     }

@@ -96,6 +96,13 @@ impl Recent {
         self.publish(&state);
     }
 
+    /// Anything may have changed.
+    pub(crate) fn lost(&self) {
+        let mut state = self.state();
+        state.history.record_unknown();
+        self.publish(&state);
+    }
+
     /// The present, and what changed since.
     pub(crate) fn since(&self, link: &Link, spaces: &Spaces, collection: CollectionId, token: Token) -> (Token, Changes) {
         let Some(now) = link.tracking().now() else { return (self.now(), Changes::Everything) };

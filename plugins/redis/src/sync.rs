@@ -124,6 +124,14 @@ impl Walk<'_> {
         self.found.problems.push(Problem { collection, key: key.cloned(), message });
     }
 
+    /// One with what is kept beside the records: no record is lost by it, so it is none of the collection's.
+    fn problem_beside(&mut self, key: Option<&Key>, message: String) {
+        match key {
+            Some(key) => self.problem(Some(key), message),
+            None => self.found.problems.push(Problem { collection: String::new(), key: None, message }),
+        }
+    }
+
     /// The keys of all records. What only looks like one is a problem.
     fn keys(&mut self) -> Result<Vec<Key>> {
         let (mut keys, mut strays) = (Vec::new(), Vec::new());
@@ -274,7 +282,7 @@ impl Walk<'_> {
                 let ids = match read::ask(cx, link, &[], std::slice::from_ref(set))?.sets.pop() {
                     Some(Members::Ids(ids)) => ids,
                     Some(Members::OtherType) => {
-                        self.problem(
+                        self.problem_beside(
                             None,
                             format!("{}: expected a set of ids, found another type; remove it and run sync", shown(set)),
                         );
@@ -294,7 +302,7 @@ impl Walk<'_> {
                 for id in reported {
                     let key = parse_member(self.collection(), &id);
                     let id = String::from_utf8_lossy(&id).into_owned();
-                    self.problem(
+                    self.problem_beside(
                         key.as_ref(),
                         format!("{} names {id}, which does not belong there; sync removes it", shown(set)),
                     );
@@ -359,7 +367,7 @@ impl Walk<'_> {
             } else {
                 let message =
                     format!("{} is the search document of no record; sync removes it", String::from_utf8_lossy(document));
-                self.problem(key.as_ref(), message);
+                self.problem_beside(key.as_ref(), message);
             }
             self.found.documents += 1;
         }

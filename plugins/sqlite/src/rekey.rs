@@ -14,7 +14,7 @@ use hivemind_abi::model::{Context, Error, Report, Result};
 use rusqlite::Connection;
 use zeroize::Zeroizing;
 
-use crate::backup::{beside, check_space, folder_of};
+use crate::backup::{beside, check_space, folder_of, remove_leftovers};
 use crate::config::Password;
 use crate::connection::Opener;
 use crate::error;
@@ -47,6 +47,8 @@ pub(crate) fn rekey(cx: &Context<'_>, opener: &Opener, password: Option<Password
     let encrypted = password.is_some();
     {
         let connection = alone(opener, file)?;
+        // One that was cut may have left everything in clear.
+        remove_leftovers(&path);
         let copy = beside(&path)?;
         let to = opener.with_cipher(DatabaseFile::copy_of(file.path(), copy.to_path_buf()), Cipher::new(password.clone()));
         check_space(folder_of(&path), maintain::file_bytes(&connection).map_err(|e| opener.failed(&e))?)?;

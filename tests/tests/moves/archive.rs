@@ -138,3 +138,68 @@ fn an_import_merges_and_replaces_as_a_move_does() {
     other.run(&["import", text(&file), "--replace"]).well();
     assert_eq!(listed(&other, &[]).iter().map(|(_, key)| key.as_str()).collect::<Vec<_>>(), ["a", "revoked", "revoked", "d"]);
 }
+
+#[test]
+fn a_passphrase_is_asked_for_twice_to_write_once_to_read_and_not_shown() {
+    let operator = with_json(&few(&[(1, "a")]));
+    let file = operator.home().join("x");
+    operator
+        .run(&["export", text(&file), "--passphrase"])
+        .fails(2, &["no terminal", "--passphrase-file", "HIVEMIND_EXPORT_PASSPHRASE"]);
+    let typed = |first: &str, second: &str| {
+        let steps = [("Passphrase:", first), ("again:", second)];
+        let ended = operator.run_on_terminal(&["export", text(&file), "--passphrase"], &steps);
+        assert!(!ended.out.contains("MARK"), "{ended:?}");
+        ended
+    };
+    let ended = typed("MARK horse\n", "MARK house\n");
+    assert!(ended.code == 2 && ended.out.contains("differ") && !file.exists(), "{ended:?}");
+    let ended = typed("MARK horse\n", "MARK horse\n");
+    assert!(ended.code == 0 && ended.out.contains("encrypted"), "{ended:?}");
+    let import = ["import", text(&file), "--db-backend", "sqlite"];
+    operator.run(&import).fails(8, &["it is encrypted"]);
+    let ended = operator.run_on_terminal(&import, &[("Passphrase:", "MARK house\n")]);
+    assert!(ended.code == 8 && ended.out.contains("cannot be decrypted") && !ended.out.contains("MARK"), "{ended:?}");
+    let ended = operator.run_on_terminal(&import, &[("Passphrase:", "MARK horse\n")]);
+    assert!(ended.code == 0 && !ended.out.contains("MARK"), "{ended:?}");
+    assert_same(&store(&operator, JSON), &store(&operator, SQLITE), &[]);
+    // Where something else opens it nobody is asked.
+    let passphrase = operator.write("passphrase", b"MARK horse\n");
+    assert_eq!(operator.run_on_terminal(&[&import[..], &["--passphrase-file", text(&passphrase)]].concat(), &[]).code, 0);
+}
+
+/// Every record may be in it, in clear.
+#[test]
+fn what_a_killed_export_left_is_gone_with_the_next_one() {
+    let operator = with_json(&many(4000));
+    let folder = operator.home().join("exports");
+    std::fs::create_dir(&folder).expect("a folder");
+    let file = folder.join("x");
+    let left = || -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(&folder).expect("a folder").map(|e| e.expect("an entry").path());
+        entries.filter(|path| text(path).contains(".tmp_")).collect()
+    };
+    let mut tries = 0;
+    while left().is_empty() {
+        tries += 1;
+        assert!(tries < 200, "no kill left anything");
+        let mut command = operator.command(&["export", text(&file), "--force"]);
+        let mut child =
+            command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().expect("it starts");
+        hivemind_tests::waiting::wait_until("it writes", || {
+            left().iter().any(|path| std::fs::metadata(path).is_ok_and(|m| m.len() > 0))
+                || child.try_wait().expect("a child").is_some()
+        });
+        let _ = child.kill();
+        child.wait().expect("ended");
+    }
+    assert_eq!(std::fs::metadata(&left()[0]).expect("it").permissions().mode() & 0o777, 0o600);
+    // One that somebody is writing stays.
+    let other = std::fs::File::create(folder.join(".tmp_export_other")).expect("a file");
+    other.lock().expect("locked");
+    operator.run(&["export", text(&file), "--force"]).well();
+    assert_eq!(left(), [folder.join(".tmp_export_other")]);
+    drop(other);
+    operator.run(&["export", text(&file), "--force"]).well();
+    assert!(left().is_empty());
+}

@@ -43,7 +43,12 @@ fn followed_until_it_stands_still(kind: &str, from: &str, to: &str) {
         std::fs::remove_file(store(&operator, JSON)).expect("removed");
         std::fs::remove_file(operator.data().join("clients.schema_version")).expect("removed");
     }
-    let mut peer = node(&operator, kind);
+    let peer = node(&operator, kind);
+    let (source, target) = (store(&operator, from), store(&operator, to));
+    followed(&operator, peer, (from, &source), (to, &target));
+}
+
+fn followed(operator: &Operator, mut peer: Peer, (from, source): (&str, &Path), (to, target): (&str, &Path)) {
     write(&mut peer, 1);
     let words = ["migrate-db", "--from", from, "--to", to, "--rounds", "500", "--batch", "16384"];
     let mut command = operator.command(&words);
@@ -59,7 +64,7 @@ fn followed_until_it_stands_still(kind: &str, from: &str, to: &str) {
     assert!(status.success(), "{status}");
     // If a pause between two writes was taken for the end of them, what came behind it is carried by the next run.
     operator.run(&["migrate-db", "--from", from, "--to", to, "--replace"]).well();
-    assert_same(&store(&operator, from), &store(&operator, to), &[]);
+    assert_same(source, target, &[]);
     assert!(written > 1);
     drop(peer);
 }
@@ -67,6 +72,25 @@ fn followed_until_it_stands_still(kind: &str, from: &str, to: &str) {
 #[test]
 fn json_into_sqlite() {
     followed_until_it_stands_still("json", JSON, SQLITE);
+}
+
+#[test]
+fn redis_into_json() {
+    let server = Server::start(&[]);
+    let operator = with_json_and_redis(&plain(), &server);
+    operator.run(&["migrate-db", "--to", "redis"]).well();
+    std::fs::remove_file(store(&operator, JSON)).expect("removed");
+    let mut peer = Peer::start(operator.home());
+    peer.ask(&json!({"op": "open", "kind": "redis", "host": "127.0.0.1", "port": server.port(), "index_prefix": "client"}));
+    followed(&operator, peer, (REDIS, &in_redis(&server)), (JSON, &store(&operator, JSON)));
+}
+
+#[test]
+fn json_into_redis() {
+    let server = Server::start(&[]);
+    let operator = with_json_and_redis(&plain(), &server);
+    let peer = node(&operator, "json");
+    followed(&operator, peer, (JSON, &store(&operator, JSON)), (REDIS, &in_redis(&server)));
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 mod archive;
 mod beside;
+mod collections;
 mod kills;
 mod merging;
+mod redis;
 mod refusals;
 mod round_trip;
 mod secrets;
@@ -14,11 +16,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use hivemind_tests::program::{Ended, Operator};
+use hivemind_tests::redis::Server;
 use hivemind_tests::{python, root};
 use serde_json::{Value, json};
 
 const JSON: &str = "hivemind-json-db-plugin";
 const SQLITE: &str = "hivemind-sqlite-db-plugin";
+const REDIS: &str = "hivemind-redis-db-plugin";
 
 /// The text of a `clients.json` with so many clients: big numbers, other scripts, odd metadata, and revoked ones.
 fn many(count: u64) -> String {
@@ -56,12 +60,25 @@ fn with_json(text: &str) -> Operator {
     operator
 }
 
+/// The same, and `redis` leads to this server.
+fn with_json_and_redis(text: &str, server: &Server) -> Operator {
+    let operator = with_json(text);
+    let files = json!({"name": "clients", "subfolder": "hivemind-core"});
+    operator.configure(&json!({"database": {"module": JSON, JSON: files, REDIS: {"host": "127.0.0.1", "port": server.port()}}}));
+    operator
+}
+
+/// The clients of the usual namespace, as [`assert_same`] takes them.
+fn in_redis(server: &Server) -> PathBuf {
+    PathBuf::from(format!("redis://127.0.0.1:{}/client", server.port()))
+}
+
 /// The store of a backend in the usual place.
 fn store(operator: &Operator, module: &str) -> PathBuf {
     operator.data().join(if module == JSON { "clients.json" } else { "clients.db" })
 }
 
-/// Asserts that Python reads the same clients from both files, but for revoked ones in the second under these ids.
+/// Asserts that Python reads the same clients from both places, but for revoked ones in the second under these ids.
 fn assert_same(first: &Path, second: &Path, revoked: &[u64]) {
     let mut command = Command::new(python::venv().join("bin/python"));
     command.arg(root().join("tests/python/same_clients.py")).arg(first).arg(second);

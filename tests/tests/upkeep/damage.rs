@@ -121,12 +121,15 @@ fn data_files(store: Store, rounds: usize) {
 }
 
 fn backups(store: Store, rounds: usize) {
-    let operator = filled(store);
+    backups_of(&format!("{store:?}"), &filled(store), rounds);
+}
+
+pub(super) fn backups_of(store: &str, operator: &Operator, rounds: usize) {
     let list = ["list-clients", "--json", "--show-secrets", "--all"];
     let backup = operator.home().join("whole.backup");
     operator.run(&["backup", text(&backup)]).well();
     let kept = by_id(&operator.run(&list).well());
-    add(&operator, "later");
+    add(operator, "later");
     let present = by_id(&operator.run(&list).well());
     let whole = std::fs::read(&backup).expect("read");
     let damaged = operator.home().join("damaged.backup");
@@ -135,7 +138,7 @@ fn backups(store: Store, rounds: usize) {
     for round in 0..rounds {
         let (bytes, what) = damage(&whole, round, &mut random);
         std::fs::write(&damaged, &bytes).expect("written");
-        let what = format!("{store:?}, {what}");
+        let what = format!("{store}, {what}");
         let verified = operator.run(&["db", "verify", text(&damaged)]);
         let restored = operator.run(&["restore", text(&damaged), "--yes", "--no-keep"]);
         let after = by_id(&operator.run(&list).well());
@@ -144,7 +147,7 @@ fn backups(store: Store, rounds: usize) {
             // What fills an archive's files up to whole blocks is nobody's.
             assert!(after == kept, "{what}: it was taken, and is not what was backed up");
             operator.run(&["restore", text(&backup), "--yes", "--no-keep"]).well();
-            add(&operator, "later");
+            add(operator, "later");
             continue;
         }
         assert_said(&verified, &what);
@@ -152,7 +155,7 @@ fn backups(store: Store, rounds: usize) {
         refused += 1;
         assert_eq!(after.len(), present.len(), "{what}: it was refused, and something changed");
     }
-    eprintln!("{store:?}: {rounds} damages of a backup: {refused} refused");
+    eprintln!("{store}: {rounds} damages of a backup: {refused} refused");
     assert!(refused > rounds / 2, "{refused} of {rounds}");
 }
 

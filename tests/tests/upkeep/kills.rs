@@ -224,3 +224,38 @@ fn a_vacuum_of_sqlite() {
     operator.run(&["db", "verify"]).well();
     assert_cleared(&operator);
 }
+
+/// A copy in clear must not lie about until somebody thinks of a repair.
+#[test]
+fn what_a_killed_decryption_left_is_gone_with_the_next_one() {
+    for store in ENCRYPTED {
+        let operator = filled(store, "a");
+        let left = || -> Vec<PathBuf> { files(&operator.data()).into_iter().filter(|f| text(f).ends_with(".tmp")).collect() };
+        let words = ["db", "rekey", "--decrypt"];
+        let mut tries = 0;
+        while left().is_empty() {
+            tries += 1;
+            assert!(tries < 200, "{store:?}: no kill left anything");
+            let mut command = operator.command(&words);
+            let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+            hivemind_tests::waiting::wait_until("it writes", || {
+                !left().is_empty() || child.try_wait().expect("a state").is_some()
+            });
+            let _ = child.kill();
+            child.wait().expect("ended");
+            if operator.run(&["list-clients"]).code != 0 || !store.file(&operator).exists() {
+                // It was done already.
+                Store { password: None, ..store }.configure(&operator);
+                let secret = operator.write("secret", PASSWORD.as_bytes());
+                operator.run(&["db", "rekey", "--password-file", text(&secret)]).well();
+                store.configure(&operator);
+            }
+        }
+        left().iter().for_each(|file| assert_eq!(mode(file), 0o600));
+        operator.run(&words).well();
+        assert!(left().is_empty(), "{store:?}: {:?}", left());
+        let plain = Store { password: None, ..store };
+        plain.configure(&operator);
+        assert_eq!(mark(&operator, plain), "a");
+    }
+}

@@ -14,6 +14,7 @@ use hivemind_host::plugins::{Loader, SearchPath};
 use hivemind_model::{Backend, Change, Context, Key, Mutation};
 use hivemind_store::{Clients, Options, Storage};
 use hivemind_tests::build;
+use hivemind_tests::redis::{Deployment, Kind};
 
 use super::*;
 
@@ -93,13 +94,16 @@ fn assert_allowed(numbers: &[usize], histories: &[Vec<Write>], taken: &Taken) {
 }
 
 fn run(store: Store) {
+    live(&format!("{store:?}"), store.module, &json!({"password": store.password}), &store.operator(), &store.operator());
+}
+
+/// Writes to the store that `operator` has configured, which these settings open, and restores into that of `target`.
+fn live(name: &str, module: &str, settings: &Value, operator: &Operator, target: &Operator) {
     let seconds = std::env::var("HIVEMIND_UPKEEP_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(SECONDS);
-    let operator = store.operator();
-    let settings = json!({"password": store.password});
     let plugins = [build::shipped_plugins()];
     let loader = Loader::new(SearchPath::only(&plugins), Lock::default(), operator.home().join("data"));
     // The lock of the JSON store lies where the program looks for it.
-    let backend = loader.open(store.module, settings.as_object().expect("an object")).expect("opens").backend;
+    let backend = loader.open(module, settings.as_object().expect("an object")).expect("opens").backend;
     let storage = Storage::new(Arc::clone(&backend), Options { deadline: None, ..Options::default() });
     let clients = pollster::block_on(Clients::open(&storage)).expect("clients");
     for n in 1..=2 * THREADS {
@@ -141,15 +145,25 @@ fn run(store: Store) {
     });
     let histories: Vec<Vec<Write>> = histories.iter().map(History::all).collect();
     backend.close(&Context::unbounded()).expect("closed");
-    let target = store.operator();
     for one in &taken {
         assert_eq!(mode(&one.file), 0o600);
         target.run(&["restore", text(&one.file), "--yes", "--no-keep"]).well();
-        assert_allowed(&numbers(&target), &histories, one);
+        assert_allowed(&numbers(target), &histories, one);
     }
     let writes: usize = histories.iter().map(Vec::len).sum();
-    eprintln!("{store:?}: {} backups, each allowed, under {writes} writes in {seconds} s", taken.len());
+    eprintln!("{name}: {} backups, each allowed, under {writes} writes in {seconds} s", taken.len());
     assert!(writes > 100 && taken.len() >= 5, "{writes} writes, {} backups", taken.len());
+}
+
+/// On one server and on a cluster with a tag; restored into another namespace of the same.
+#[test]
+fn redis() {
+    for kind in [Kind::Single, Kind::ClusterTagged] {
+        let deployment = Deployment::start(kind, &[]);
+        let [from, to] = ["from", "to"].map(|prefix| deployment.settings(prefix));
+        let operators = [&from, &to].map(redis::operator);
+        live(&format!("{kind:?}"), REDIS, &Value::Object(from), &operators[0], &operators[1]);
+    }
 }
 
 #[test]

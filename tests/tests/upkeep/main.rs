@@ -6,6 +6,7 @@ mod damage;
 mod full;
 mod kills;
 mod live;
+mod redis;
 mod rekey;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 
 const SQLITE: &str = "hivemind-sqlite-db-plugin";
 const JSON: &str = "hivemind-json-db-plugin";
+const REDIS: &str = "hivemind-redis-db-plugin";
 /// Fit for both: the JSON backend takes sixteen characters.
 const PASSWORD: &str = "MARK-sixteen-ch.";
 

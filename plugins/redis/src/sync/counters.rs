@@ -52,7 +52,7 @@ impl Walk<'_> {
             if !self.repair {
                 // The Python node leaves this behind whenever it adds a client by a number of its own.
                 wrong.retain(|_| !exact || stored(at_seq).is_some_and(|seq| seq > greatest) || stored(0) != Some(readable));
-                wrong.into_iter().for_each(|message| self.problem(None, message));
+                wrong.into_iter().for_each(|message| self.problem_beside(None, message));
                 return Ok(());
             }
             let corrected = wrong.len() as u64;
