@@ -10,6 +10,7 @@ mod parse;
 mod text;
 
 pub use names::Name;
+pub(crate) use parse::{Flat, Part, parts};
 pub use parse::{MAX_DEPTH, ParseError, Shape, check, members, parse, without_comments};
 pub use text::{quote, quote_into};
 

@@ -34,6 +34,48 @@ impl Writer {
         self.buf
     }
 
+    /// How many bytes were written.
+    pub(crate) const fn len(&self) -> usize {
+        self.buf.len()
+    }
+
+    /// How many bytes an integer takes.
+    pub(crate) const fn int_len(v: i64) -> usize {
+        match v {
+            -32..=0x7f => 1,
+            -0x80..=-33 | 0x80..=0xff => 2,
+            -0x8000..=-0x81 | 0x100..=0xffff => 3,
+            -0x8000_0000..=-0x8001 | 0x1_0000..=0xffff_ffff => 5,
+            _ => 9,
+        }
+    }
+
+    /// How many bytes a string of so many takes.
+    pub(crate) const fn str_len(len: usize) -> usize {
+        match len {
+            0..=31 => 1 + len,
+            _ => Self::bin_len(len),
+        }
+    }
+
+    /// How many bytes so many bytes take.
+    pub(crate) const fn bin_len(len: usize) -> usize {
+        match len {
+            0..=0xff => 2 + len,
+            0x100..=0xffff => 3 + len,
+            _ => 5 + len,
+        }
+    }
+
+    /// How many bytes the head of an array of `len` values takes.
+    pub(crate) const fn array_len(len: usize) -> usize {
+        match len {
+            0..=15 => 1,
+            16..=0xffff => 3,
+            _ => 5,
+        }
+    }
+
     fn tagged(&mut self, tag: u8, bytes: &[u8]) {
         self.buf.push(tag);
         self.buf.extend_from_slice(bytes);

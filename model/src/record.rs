@@ -11,6 +11,8 @@
 //!
 //! Folding is idempotent, and every write stores the folded form.
 
+mod plain;
+
 use std::borrow::Cow;
 use std::collections::HashSet;
 
@@ -27,6 +29,9 @@ use crate::value::{Kind, Value, ValueRef};
 /// # Errors
 /// `invalid`, naming the field: no object, a value of another kind, a real that is not finite.
 pub fn from_json(collection: &Collection, text: &str) -> Result<Row> {
+    if let Some(row) = plain::from_text(collection, text) {
+        return Ok(row);
+    }
     let parsed = json::parse(text).map_err(|e| Error::invalid(format!("expected a JSON object: {e}")))?;
     from_parsed(collection, &parsed)
 }
@@ -39,7 +44,7 @@ pub fn from_parsed(collection: &Collection, parsed: &Json<'_>) -> Result<Row> {
     let Json::Object(members) = parsed else {
         return Err(Error::invalid(format!("expected a JSON object, found {}", parsed.kind())));
     };
-    match as_it_stands(collection, members) {
+    match plain::from_members(collection, members) {
         Some(row) => Ok(row),
         None => by_the_rules(collection, members),
     }
@@ -56,39 +61,6 @@ fn by_the_rules(collection: &Collection, members: &[Member<'_>]) -> Result<Row> 
     }
     fold_into(collection, &mut builder, &unknown)?;
     Ok(builder.build())
-}
-
-/// The row of a record in which there is nothing to fold and nothing wrong, as most are, without a copy of each value in between. Whatever
-/// is out of the ordinary is left to the rules above.
-fn as_it_stands(collection: &Collection, members: &[Member<'_>]) -> Option<Row> {
-    let mut texts: Vec<Option<Cow<'_, str>>> = vec![None; collection.fields.len()];
-    let mut values: Vec<ValueRef<'_>> = collection.fields.iter().map(|field| field.default.as_ref()).collect();
-    let mut extras_are_right = collection.extras.is_none_or(|at| values[at] == ValueRef::Json("{}"));
-    for member in members {
-        let at = collection.fields.iter().position(|field| field.name == member.name.raw)?;
-        values[at] = match (collection.fields[at].kind, &member.value) {
-            (_, Json::Null) => ValueRef::Nil,
-            (Kind::Json, _) => ValueRef::Json(member.raw),
-            (Kind::Bool, Json::Bool(value)) => ValueRef::Bool(*value),
-            (Kind::Int, Json::Number(raw)) => ValueRef::Int(raw.parse().ok()?),
-            (Kind::Real, Json::Number(raw)) => ValueRef::Real(raw.parse().ok().filter(|value: &f64| value.is_finite())?),
-            (Kind::Text, Json::String(text)) => {
-                texts[at] = Some(text.to_str()?);
-                ValueRef::Nil
-            }
-            _ => return None,
-        };
-        if collection.extras == Some(at) {
-            let dropped = |extra: &Member<'_>| rule(collection, extra) == Some(LegacyRule::Drop);
-            extras_are_right = matches!(&member.value, Json::Object(extras) if !extras.iter().any(dropped));
-        }
-    }
-    for (value, text) in values.iter_mut().zip(&texts) {
-        if let Some(text) = text {
-            *value = ValueRef::Text(text);
-        }
-    }
-    extras_are_right.then(|| crate::row::encode(values.into_iter()))
 }
 
 /// What can be read of a record that as a whole cannot: the values of its fields by position, nil and json left out. A unique value

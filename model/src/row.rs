@@ -3,7 +3,7 @@
 //! A shorter array than the collection has fields means that the missing ones are nil, so that a field can be added at the end of
 //! a collection without rewriting what is stored.
 
-use crate::collection::Collection;
+use crate::collection::{Collection, Field};
 use crate::error::{Error, Result};
 use crate::msgpack::{Reader, Token, Writer};
 use crate::value::{Key, KeyRef, Kind, Value, ValueRef, check};
@@ -44,6 +44,23 @@ impl Row {
     /// See [`RowView::new`].
     pub fn view<'a>(&'a self, collection: &'a Collection) -> Result<RowView<'a>> {
         RowView::new(collection, &self.0)
+    }
+
+    /// The value at a field's position, without a look at those behind it; nil beyond the end.
+    ///
+    /// # Errors
+    /// `invalid`, naming the field, for one of another kind up to there.
+    pub fn at<'a>(&'a self, collection: &Collection, position: usize) -> Result<ValueRef<'a>> {
+        let mut reader = Reader::new(&self.0);
+        let count = reader.array()?;
+        if position >= count {
+            return Ok(ValueRef::Nil);
+        }
+        let mut value = ValueRef::Nil;
+        for field in collection.fields.iter().take(position + 1) {
+            value = read_value(&mut reader, field)?;
+        }
+        Ok(value)
     }
 
     /// Starts a record of `collection` with every field at its default.
@@ -96,20 +113,7 @@ impl<'a> RowView<'a> {
             return Err(Error::invalid(format!("a row of {name} has {count} values for {fields} fields")));
         }
         for field in &collection.fields[..count] {
-            let value = match (reader.read()?, field.kind) {
-                (Token::Nil, _) => ValueRef::Nil,
-                (Token::Bool(v), Kind::Bool) => ValueRef::Bool(v),
-                (Token::Int(v), Kind::Int) => ValueRef::Int(v),
-                (Token::Real(v), Kind::Real) if v.is_finite() => ValueRef::Real(v),
-                (Token::Str(v), Kind::Text) => ValueRef::Text(v),
-                (Token::Str(v), Kind::Json) => ValueRef::Json(v),
-                (Token::Bin(v), Kind::Blob) => ValueRef::Blob(v),
-                (_, kind) => {
-                    let message = format!("field {}: expected a value of kind {kind}, found another", field.name);
-                    return Err(Error::invalid(message).field(&field.name));
-                }
-            };
-            values.push(value);
+            values.push(read_value(reader, field)?);
         }
         reader.end()
     }
@@ -147,7 +151,7 @@ impl<'a> RowView<'a> {
     }
 
     /// The fields and their values.
-    pub fn iter(&self) -> impl Iterator<Item = (&'a crate::Field, ValueRef<'a>)> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = (&'a Field, ValueRef<'a>)> + '_ {
         self.collection.fields.iter().zip(self.values.iter().copied())
     }
 
@@ -156,6 +160,23 @@ impl<'a> RowView<'a> {
     pub fn to_builder(&self) -> RowBuilder<'a> {
         RowBuilder { collection: self.collection, values: self.values.iter().map(|v| v.to_value()).collect() }
     }
+}
+
+/// Reads a value as it stands in a row.
+fn read_value<'a>(reader: &mut Reader<'a>, field: &Field) -> Result<ValueRef<'a>> {
+    Ok(match (reader.read()?, field.kind) {
+        (Token::Nil, _) => ValueRef::Nil,
+        (Token::Bool(v), Kind::Bool) => ValueRef::Bool(v),
+        (Token::Int(v), Kind::Int) => ValueRef::Int(v),
+        (Token::Real(v), Kind::Real) if v.is_finite() => ValueRef::Real(v),
+        (Token::Str(v), Kind::Text) => ValueRef::Text(v),
+        (Token::Str(v), Kind::Json) => ValueRef::Json(v),
+        (Token::Bin(v), Kind::Blob) => ValueRef::Blob(v),
+        (_, kind) => {
+            let message = format!("field {}: expected a value of kind {kind}, found another", field.name);
+            return Err(Error::invalid(message).field(&field.name));
+        }
+    })
 }
 
 /// Makes a row field by field.
@@ -217,16 +238,27 @@ impl<'a> RowBuilder<'a> {
 }
 
 /// Encodes values as one row.
-pub fn encode<'a>(values: impl ExactSizeIterator<Item = ValueRef<'a>>) -> Row {
-    let mut writer = Writer::with_capacity(256);
+pub fn encode<'a>(values: impl ExactSizeIterator<Item = ValueRef<'a>> + Clone) -> Row {
+    // Tables keep it, so it has no more room than it needs.
+    let room = Writer::array_len(values.len()) + values.clone().map(encoded_len).sum::<usize>();
+    let mut writer = Writer::with_capacity(room);
     writer.array(values.len());
     for value in values {
         write_value(&mut writer, value);
     }
-    let mut bytes = writer.into_bytes();
-    // Tables keep it.
-    bytes.shrink_to_fit();
-    Row(bytes)
+    debug_assert_eq!(writer.len(), room, "a value is as long as it was said to be");
+    Row(writer.into_bytes())
+}
+
+/// How many bytes a value takes.
+fn encoded_len(value: ValueRef<'_>) -> usize {
+    match value {
+        ValueRef::Nil | ValueRef::Bool(_) => 1,
+        ValueRef::Int(v) => Writer::int_len(v),
+        ValueRef::Real(_) => 9,
+        ValueRef::Text(text) | ValueRef::Json(text) => Writer::str_len(text.len()),
+        ValueRef::Blob(bytes) => Writer::bin_len(bytes.len()),
+    }
 }
 
 /// Writes one value as it stands in a row.

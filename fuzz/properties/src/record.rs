@@ -18,12 +18,14 @@ pub fn check(data: &[u8]) {
         Err(error) => {
             assert_eq!(error.code(), Code::Invalid, "{error}");
             if let Ok(parsed) = &parsed {
+                assert_eq!(record::from_parsed(&collection, parsed), Err(error));
                 salvaged(&collection, parsed, None);
             }
             return;
         }
     };
     let parsed = parsed.expect("a record was read from it");
+    assert_eq!(record::from_parsed(&collection, &parsed).as_ref(), Ok(&row), "a text and its tree are one record");
     let view = RowView::keyless(&collection, row.as_bytes()).expect("a row");
     view.validate().expect("a valid row");
     assert_eq!(record::folded(&view).expect("JSON"), None, "what is read is folded");

@@ -73,6 +73,47 @@ pub fn check<'a>(source: &'a str, member: impl FnMut(Text<'a>)) -> Result<Shape,
     document(source, Nothing(member))
 }
 
+/// What [`parts`] hands out.
+pub(crate) enum Part<'a> {
+    /// A member of the outermost object, and its source text.
+    Member(Text<'a>, Flat<'a>, &'a str),
+    /// A name in an object whose member follows.
+    Inner(Text<'a>),
+}
+
+/// A value of which nothing is made.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Flat<'a> {
+    Null,
+    Bool(bool),
+    Number(&'a str),
+    String(Text<'a>),
+    Array,
+    Object,
+}
+
+impl<'a> From<&Json<'a>> for Flat<'a> {
+    fn from(json: &Json<'a>) -> Self {
+        match json {
+            Json::Null => Self::Null,
+            Json::Bool(value) => Self::Bool(*value),
+            Json::Number(raw) => Self::Number(raw),
+            Json::String(text) => Self::String(*text),
+            Json::Array(_) => Self::Array,
+            Json::Object(_) => Self::Object,
+        }
+    }
+}
+
+/// Reads one document as [`parse`] does, and hands out the members of the outermost object and the names one level below, without making
+/// anything of them. Repeated names are handed out again.
+///
+/// # Errors
+/// The first thing that is wrong; what stands before it was handed out.
+pub(crate) fn parts<'a>(source: &'a str, part: impl FnMut(Part<'a>)) -> Result<Flat<'a>, ParseError> {
+    document(source, Parts(part))
+}
+
 fn document<'a, B: Build<'a>>(source: &'a str, build: B) -> Result<B::Value, ParseError> {
     let mut parser = Parser { source, at: 0, build };
     parser.space();
@@ -155,6 +196,39 @@ impl<'a, F: FnMut(Text<'a>)> Build<'a> for Nothing<F> {
     }
 }
 
+/// Makes nothing, and tells what is in the outermost object.
+struct Parts<F>(F);
+
+impl<'a, F: FnMut(Part<'a>)> Build<'a> for Parts<F> {
+    type Value = Flat<'a>;
+    type Items = ();
+    type Members = ();
+
+    #[inline]
+    fn leaf(&mut self, leaf: Json<'a>) -> Flat<'a> {
+        Flat::from(&leaf)
+    }
+
+    fn item(&mut self, (): &mut (), _value: Flat<'a>) {}
+
+    fn array(&mut self, (): ()) -> Flat<'a> {
+        Flat::Array
+    }
+
+    #[inline]
+    fn member(&mut self, depth: usize, (): &mut (), (name, value, raw): (Text<'a>, Flat<'a>, &'a str)) {
+        match depth {
+            0 => (self.0)(Part::Member(name, value, raw)),
+            1 => (self.0)(Part::Inner(name)),
+            _ => {}
+        }
+    }
+
+    fn object(&mut self, (): ()) -> Flat<'a> {
+        Flat::Object
+    }
+}
+
 /// The same text with `//` and `#` comments outside of strings turned into spaces, so that every offset stays what it was.
 #[must_use]
 pub fn without_comments(source: &str) -> Cow<'_, str> {
@@ -192,6 +266,9 @@ struct Parser<'a, B> {
 }
 
 impl<'a, B: Build<'a>> Parser<'a, B> {
+    // Out of the way of what is read without one.
+    #[cold]
+    #[inline(never)]
     fn error(&self, what: &'static str) -> ParseError {
         let before = self.source.get(..self.at).unwrap_or(self.source);
         let line_start = before.rfind('\n').map_or(0, |n| n + 1);
@@ -202,10 +279,18 @@ impl<'a, B: Build<'a>> Parser<'a, B> {
         self.source.as_bytes().get(self.at).copied()
     }
 
+    #[inline]
     fn space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
         }
+    }
+
+    #[inline]
+    fn byte(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
     }
 
     fn word(&mut self, word: &str) -> bool {
@@ -238,7 +323,7 @@ impl<'a, B: Build<'a>> Parser<'a, B> {
         let mut items = B::Items::default();
         self.at += 1;
         self.space();
-        if self.word("]") {
+        if self.byte(b']') {
             return Ok(self.build.array(items));
         }
         loop {
@@ -246,10 +331,10 @@ impl<'a, B: Build<'a>> Parser<'a, B> {
             let value = self.value(depth + 1)?;
             self.build.item(&mut items, value);
             self.space();
-            if self.word("]") {
+            if self.byte(b']') {
                 return Ok(self.build.array(items));
             }
-            if !self.word(",") {
+            if !self.byte(b',') {
                 return Err(self.error("expected ',' or ']'"));
             }
         }
@@ -259,14 +344,14 @@ impl<'a, B: Build<'a>> Parser<'a, B> {
         let mut members = B::Members::default();
         self.at += 1;
         self.space();
-        if self.word("}") {
+        if self.byte(b'}') {
             return Ok(self.build.object(members));
         }
         loop {
             self.space();
             let name = self.string()?;
             self.space();
-            if !self.word(":") {
+            if !self.byte(b':') {
                 return Err(self.error("expected ':'"));
             }
             self.space();
@@ -275,17 +360,17 @@ impl<'a, B: Build<'a>> Parser<'a, B> {
             let raw = &self.source[start..self.at];
             self.build.member(depth, &mut members, (name, value, raw));
             self.space();
-            if self.word("}") {
+            if self.byte(b'}') {
                 return Ok(self.build.object(members));
             }
-            if !self.word(",") {
+            if !self.byte(b',') {
                 return Err(self.error("expected ',' or '}'"));
             }
         }
     }
 
     fn string(&mut self) -> Result<Text<'a>, ParseError> {
-        if !self.word("\"") {
+        if !self.byte(b'"') {
             return Err(self.error("expected a string"));
         }
         let start = self.at;
@@ -329,17 +414,17 @@ impl<'a, B: Build<'a>> Parser<'a, B> {
         if self.word("NaN") || self.word("Infinity") || self.word("-Infinity") {
             return Ok(&self.source[start..self.at]);
         }
-        self.word("-");
+        self.byte(b'-');
         let leading_zero = self.peek() == Some(b'0');
         let whole = self.digits();
         if whole == 0 || (leading_zero && whole > 1) {
             return Err(self.error("malformed number"));
         }
-        if self.word(".") && self.digits() == 0 {
+        if self.byte(b'.') && self.digits() == 0 {
             return Err(self.error("malformed number"));
         }
-        if self.word("e") || self.word("E") {
-            let _ = self.word("+") || self.word("-");
+        if self.byte(b'e') || self.byte(b'E') {
+            let _ = self.byte(b'+') || self.byte(b'-');
             if self.digits() == 0 {
                 return Err(self.error("malformed number"));
             }
@@ -350,6 +435,7 @@ impl<'a, B: Build<'a>> Parser<'a, B> {
 
 /// How many bytes from the first on end no string and begin no escape: eight at a time, as most of a document is such text. A byte
 /// short of that is no mistake, the caller looks at each.
+#[inline]
 fn plain(bytes: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::collection::{Legacy, Retired};
 
@@ -128,27 +130,96 @@ fn a_value_of_another_kind_names_its_field() {
     }
 }
 
+/// Any JSON value: those that fields take, those that they do not, and what is in objects that extras may or may not hold.
+fn any_value() -> impl Strategy<Value = String> {
+    let names = prop::sample::select(vec!["a", "messages", "skills", "m\\u0065ssages", "\\ud800"]);
+    let leaf = prop_oneof![
+        prop::sample::select(vec![
+            "null",
+            "true",
+            "false",
+            "0",
+            "1",
+            "-0",
+            "2.0",
+            "1e2",
+            "1e400",
+            "NaN",
+            "-Infinity",
+            "12345678901234567890123",
+            "9223372036854775807",
+            "0.10000000000000001",
+            "[]",
+            "{}",
+            "[1,[{\"messages\":1}]]",
+            "\"AP8=\"",
+            "\"\"",
+        ])
+        .prop_map(str::to_owned),
+        any::<i64>().prop_map(|n| n.to_string()),
+        any::<f64>().prop_map(|n| format!("{n:?}").replace("inf", "Infinity")),
+        "([ -!#-\\[\\]-~é🙂]|\\\\n|\\\\u0041|\\\\ud83d\\\\ude00|\\\\udc00){0,6}".prop_map(|text| format!("\"{text}\"")),
+    ];
+    let inside = prop::collection::vec((names, leaf.clone()), 0..4);
+    prop_oneof![3 => leaf, 1 => inside.prop_map(|members| object(&members))]
+}
+
+fn object<N: AsRef<str>>(members: &[(N, String)]) -> String {
+    let members: Vec<_> = members.iter().map(|(name, value)| format!(" \"{}\" :{value}", name.as_ref())).collect();
+    format!("{{{}}}", members.join(","))
+}
+
+/// Names of fields, of what was one, of what never was, and other spellings of each.
+fn any_record() -> impl Strategy<Value = String> {
+    let fields = prop::sample::select(vec!["id", "t", "r", "meta", "meta", "blob"]);
+    let others = prop::sample::select(vec!["skills", "messages", "odd", "\\u0074", "m\\u0065ta", "\\udc00"]);
+    let member = (prop_oneof![9 => fields, 1 => others], any_value());
+    prop::collection::vec(member, 0..9).prop_map(|members| object(&members))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn a_record_that_is_read_without_a_tree_is_what_the_rules_make_of_it(text in any_record(), cut in any::<prop::sample::Index>()) {
+        let c = collection();
+        let rules = |text: &str| match json::parse(text) {
+            Ok(Json::Object(members)) => by_the_rules(&c, &members),
+            _ => Err(Error::invalid("no object")),
+        };
+        let parsed = json::parse(&text).expect("an object");
+        let Json::Object(members) = &parsed else { panic!("an object") };
+        let expected = rules(&text);
+        for row in [plain::from_text(&c, &text), plain::from_members(&c, members)].into_iter().flatten() {
+            prop_assert_eq!(Ok(&row), expected.as_ref(), "{}", &text);
+        }
+        prop_assert_eq!(from_json(&c, &text).ok(), expected.ok(), "{}", &text);
+        // Half a record is none.
+        let half = text.chars().take(cut.index(text.chars().count())).collect::<String>();
+        prop_assert_eq!(plain::from_text(&c, &half), None);
+        prop_assert!(from_json(&c, &half).is_err());
+    }
+}
+
 #[test]
-fn a_record_with_nothing_to_fold_is_read_as_by_the_rules() {
+fn what_is_ordinary_is_read_without_a_tree() {
     let c = collection();
-    let mut quick = 0;
     for text in [
-        r#"{"id": 1}"#,
-        r#"{"id": 1, "t": "\u00e9\n", "r": 1e3, "meta": {"a": [NaN, 1.0]}, "blob": null}"#,
-        r#"{"id": null, "t": null, "r": -0.0, "meta": {}}"#,
-        r#"{"id": 1, "t": "first", "t": "last"}"#,
-        r#"{"id": 1, "meta": {"skills": [], "messages": 1}}"#,
-        r#"{"id": 1, "meta": null}"#,
-        r#"{"id": 1, "meta": [1]}"#,
-        r#"{"id": 1.0, "blob": "AP8="}"#,
-        r#"{"id": 1, "skills": ["a"]}"#,
-        r#"{"\u0069d": 1}"#,
+        r#"{"id": null, "r": -0.0, "meta": {}}"#,
+        r#"{"meta": {"a": [{"messages": 1}, NaN]}, "t": "a\u0062\n", "id": 7, "r": -1}"#,
+        r#"{"id": 1, "meta": {}, "t": "b", "t": "\u0061", "t": "c", "blob": null}"#,
+        " { \"id\" : 1 , \"r\" : 1e3 , \"meta\" : { \"n\" : 1.50 } } ",
     ] {
         let Json::Object(members) = json::parse(text).expect(text) else { panic!("{text}") };
-        if let Some(row) = as_it_stands(&c, &members) {
-            quick += 1;
-            assert_eq!(row, by_the_rules(&c, &members).expect(text), "{text}");
-        }
+        assert_eq!(plain::from_text(&c, text), Some(by_the_rules(&c, &members).expect(text)), "{text}");
     }
-    assert_eq!(quick, 2);
+    for text in [
+        "[]",
+        "[{\"id\": 1}]",
+        r#"{"id": 1, "meta": {}, "odd": 2}"#,
+        r#"{"id": 1, "meta": {"m\u0065ssages": 1}}"#,
+        r#"{"id": 1.0, "meta": {}}"#,
+    ] {
+        assert_eq!(plain::from_text(&c, text), None, "{text}");
+    }
 }

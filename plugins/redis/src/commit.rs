@@ -83,12 +83,11 @@ impl Committer<'_> {
         if !self.link.scripts_allowed() {
             return exec::carry_out(self.cx, self.link, &plan);
         }
-        let again = plan.clone();
-        let (keys, args) = plan.into_script();
+        let (keys, args) = plan.script();
         match self.link.script(self.cx, &COMMIT, &keys, &args, repeat) {
             // Refused as a whole, and known from now on.
             Err(error) if error.code() == Code::Denied && !self.link.scripts_allowed() => {
-                exec::carry_out(self.cx, self.link, &again)
+                exec::carry_out(self.cx, self.link, &plan)
             }
             answer => self.answered(&keys, answer?),
         }
@@ -102,7 +101,7 @@ impl Committer<'_> {
         Ok(self.send(plan, Repeat::Safe)? == Committed::Done)
     }
 
-    fn answered(&self, keys: &[Vec<u8>], answer: Value) -> Result<Committed> {
+    fn answered(&self, keys: &[&[u8]], answer: Value) -> Result<Committed> {
         let unexpected = || Error::io("the server's answer to a write is none of its script");
         let Value::Array(parts) = &answer else { return Err(unexpected()) };
         let mut numbers = parts.iter().map(integer);
@@ -110,7 +109,7 @@ impl Committer<'_> {
         let key = entry.and_then(|entry| usize::try_from(entry).ok()?.checked_sub(1)).and_then(|at| keys.get(at));
         match (what, key) {
             (Some(0), _) => Ok(Committed::Done),
-            (Some(1), Some(key)) => Ok(Committed::Changed(key.clone())),
+            (Some(1), Some(key)) => Ok(Committed::Changed(key.to_vec())),
             (Some(2), Some(key)) => Err(belongs_to_something_else(key)),
             (Some(3), Some(_)) => {
                 Err(self.link.forbidden(parts.get(2).and_then(text).unwrap_or("set")).context("nothing was written"))

@@ -77,6 +77,7 @@ impl Namespace {
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
     record: String,
+    record_glob: Vec<u8>,
     /// By field: what stands before the value in the key of a set of ids.
     sets: Vec<Option<String>>,
     document: Option<Document>,
@@ -116,8 +117,10 @@ impl Keys {
         });
         let place =
             |primary: &str, other: String| if collection.primary { format!("{base}:{primary}") } else { other }.into_bytes();
+        let record = if collection.primary { format!("{base}:client:") } else { format!("{own}:record:") };
         Self {
-            record: if collection.primary { format!("{base}:client:") } else { format!("{own}:record:") },
+            record_glob: format!("{record}*").into_bytes(),
+            record,
             sets: collection.fields.iter().map(set).collect(),
             document,
             count: collection.primary.then(|| format!("{base}:count").into_bytes()),
@@ -136,6 +139,11 @@ impl Keys {
     /// What every record's key begins with.
     pub(crate) fn record_prefix(&self) -> &[u8] {
         self.record.as_bytes()
+    }
+
+    /// The same with `*` for the id, as `SORT` wants it.
+    pub(crate) fn record_glob(&self) -> &[u8] {
+        &self.record_glob
     }
 
     /// The key of a record.
@@ -238,9 +246,15 @@ pub(crate) fn member(key: &Key) -> Vec<u8> {
 pub(crate) fn parse_member(collection: &Collection, member: &[u8]) -> Option<Key> {
     let text = std::str::from_utf8(member).ok()?;
     match collection.key_kind() {
-        Kind::Int => text.parse::<i64>().ok().filter(|key| key.to_string() == text).map(Key::Int),
+        Kind::Int => text.parse::<i64>().ok().filter(|key| is_as_written(*key, text)).map(Key::Int),
         _ => Some(Key::Text(text.to_owned())),
     }
+}
+
+/// Whether a number is spelled in the one way that numbers are written: no sign but a minus, no zero before it.
+fn is_as_written(number: i64, text: &str) -> bool {
+    let digits = if number < 0 { text.get(1..).unwrap_or("") } else { text };
+    digits == "0" || matches!(digits.as_bytes().first(), Some(b'1'..=b'9'))
 }
 
 /// A key for a message: without the access key, or other value, that it ends in.

@@ -1,6 +1,7 @@
 //! The way to Redis: commands in, answers out, each within its caller's time. It knows nothing of collections.
 //!
-//! The decision behind it: **the connections are our own; commands, pipelines, values and the protocol's parser are the `redis` crate's.**
+//! The decision behind it: **the connections are our own; commands, pipelines and values are the `redis` crate's, and the protocol's parser
+//! for everything but the few shapes that look-ups are answered by ([`reply`]).**
 //! Its blocking connections cannot keep what this node promises its callers. Names are resolved and Unix sockets connected without a
 //! limit, and so is the handshake of its native TLS; a read timeout bounds the silence and not the call, so a server that sends a byte
 //! a second is waited for without end; nobody looks at a cancel flag; and after a timeout the answer that was not waited for is taken
@@ -23,6 +24,7 @@ mod opening;
 mod permission;
 mod place;
 mod pool;
+mod reply;
 mod resolve;
 mod retry;
 mod route;
@@ -47,10 +49,11 @@ use redis::{Cmd, Pipeline, ServerError, Value, cmd};
 
 pub(crate) use self::about::About;
 pub(crate) use self::exchange::Script;
-use self::exchange::{Exchange, Many, One, Transaction};
+use self::exchange::{Exchange, Look, Many, One, Transaction};
 pub(crate) use self::failure::Repeat;
 use self::failure::{Failure, Then};
 use self::place::Place;
+pub(crate) use self::reply::{Replies, Reply};
 use self::retry::{Policy, Retry};
 use self::route::Route;
 pub(crate) use self::server::Version;
@@ -114,6 +117,16 @@ impl Link {
         self.run(cx, &One(command), repeat)
     }
 
+    /// One command that changes nothing, given as its words. Its answer is read where it lies; `None` is for one that makes no sense.
+    ///
+    /// # Errors
+    /// See [`Link::query`].
+    pub(crate) fn look<T>(&self, cx: &Context<'_>, words: &[&[u8]], read: impl Fn(Reply<'_>) -> Option<T>) -> Result<T> {
+        let look = Look { words, read };
+        self.run(cx, &look, Repeat::Safe)?
+            .map_err(|_| Error::io(format!("{}: the server's answer is none of this command", look.name())))
+    }
+
     /// Commands in one round trip, on a cluster one to each master concerned. An atomic pipeline is all or nothing (`MULTI`, `EXEC`),
     /// and on a cluster its keys are in one slot. In one that is not atomic, a refused command's answer is a `ServerError` in its
     /// place, which [`Link::refused`] explains; commands that were refused for a reason that passes were tried again.
@@ -144,13 +157,12 @@ impl Link {
         &self,
         cx: &Context<'_>,
         script: &Script,
-        keys: &[Vec<u8>],
-        args: &[Vec<u8>],
+        keys: &[impl AsRef<[u8]>],
+        args: &[impl AsRef<[u8]>],
         repeat: Repeat,
     ) -> Result<Value> {
-        let call = script.by_hash(keys, args);
-        let answer = self.run_but(cx, &One(&call), repeat, &["NOSCRIPT"]).and_then(|answer| match answer {
-            Value::ServerError(_) => self.run(cx, &One(&script.in_full(keys, args)), repeat),
+        let answer = self.run_but(cx, &script.by_hash(keys, args), repeat, &["NOSCRIPT"]).and_then(|answer| match answer {
+            Value::ServerError(_) => self.run(cx, &script.in_full(keys, args), repeat),
             answer => Ok(answer),
         });
         if let Err(error) = &answer

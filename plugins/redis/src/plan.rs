@@ -4,6 +4,7 @@
 //! into `{}` and round integers; one that compares bytes cannot. So the same plan is carried out by a script, or by `WATCH` and `EXEC`
 //! where scripts are forbidden, and both mean the same.
 
+use std::borrow::Cow;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
@@ -76,89 +77,84 @@ impl Plan {
         (self.checks.len() + self.writes.len(), checks.chain(writes).sum())
     }
 
-    /// The keys and arguments of `commit.lua`. A check and a write of one key become one entry where there is one for both. Growing writes
-    /// come first, because they are what a full memory refuses.
-    pub(crate) fn into_script(self) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
-        let Self { checks, mut writes } = self;
-        writes.sort_by_key(|(_, write)| !matches!(write, Write::Set(_)));
+    /// The keys and arguments of `commit.lua`. A check and a write of one key become one entry where there is one for both. Entries of one
+    /// operation stand together; growing writes come first, because they are what a full memory refuses.
+    pub(crate) fn script(&self) -> (Vec<&[u8]>, Vec<Cow<'_, [u8]>>) {
+        let mut script = Script { entries: Vec::with_capacity(self.checks.len() + self.writes.len()) };
         // Of keys with several checks, sets with their members, none can be joined with a write.
-        let mut checked: HashMap<Vec<u8>, Option<Check>> = HashMap::with_capacity(checks.len());
-        let mut script = Script::with_capacity(checks.len() + writes.len());
-        for (key, check) in checks {
+        let mut checked: HashMap<&[u8], Option<&Check>> = HashMap::with_capacity(self.checks.len());
+        for (key, check) in &self.checks {
             match (checked.entry(key), check) {
-                (Entry::Vacant(free), check @ (Check::Is(_) | Check::Absent | Check::Size(0))) => drop(free.insert(Some(check))),
+                (Entry::Vacant(free), Check::Is(_) | Check::Absent | Check::Size(0)) => drop(free.insert(Some(check))),
                 (entry, check) => {
-                    script.check(entry.key(), check);
+                    script.check(key, check);
                     if let Entry::Vacant(free) = entry {
                         free.insert(None);
                     }
                 }
             }
         }
-        let mut joined = Vec::with_capacity(writes.len());
-        for (key, write) in writes {
-            let check = match (checked.get_mut(&key), &write) {
+        let is_hash = |(_, write): &(Vec<u8>, Write)| matches!(write, Write::Document(..));
+        let removed = self.writes.iter().filter(|(_, write)| *write == Write::Delete).map(|(key, _)| key.as_slice());
+        let removed: HashSet<&[u8]> = if self.writes.iter().any(is_hash) { removed.collect() } else { HashSet::new() };
+        for (key, write) in &self.writes {
+            let check = match (checked.get_mut(key.as_slice()), write) {
                 (Some(check), Write::Set(_)) if matches!(check, Some(Check::Is(_) | Check::Absent)) => check.take(),
                 (Some(check), Write::Delete) if matches!(check, Some(Check::Is(_))) => check.take(),
                 (Some(check), Write::Add(_)) if matches!(check, Some(Check::Size(_))) => check.take(),
                 _ => None,
             };
-            joined.push((key, check, write));
+            script.write(key, check, write, removed.contains(key.as_slice()));
         }
         for (key, check) in checked {
             if let Some(check) = check {
-                script.check(&key, check);
+                script.check(key, check);
             }
         }
-        joined.into_iter().for_each(|(key, check, write)| script.write(key, check, write));
         script.finish()
     }
 }
 
 /// What `commit.lua` is called with.
-struct Script {
-    keys: Vec<Vec<u8>>,
-    ops: Vec<u8>,
-    args: Vec<Vec<u8>>,
+struct Script<'p> {
+    entries: Vec<(u8, &'p [u8], Args<'p>)>,
 }
 
-impl Script {
-    fn with_capacity(entries: usize) -> Self {
-        Self { keys: Vec::with_capacity(entries), ops: Vec::with_capacity(entries), args: Vec::with_capacity(entries + 2) }
+enum Args<'p> {
+    None,
+    One(Cow<'p, [u8]>),
+    Two(&'p [u8], &'p [u8]),
+}
+
+impl<'p> Script<'p> {
+    fn check(&mut self, key: &'p [u8], check: &'p Check) {
+        self.entries.push(match check {
+            Check::Is(value) => (b'=', key, Args::One(value.into())),
+            Check::Absent => (b'0', key, Args::None),
+            Check::Size(members) => (b'n', key, Args::One(number(members))),
+            Check::Member(member) => (b'm', key, Args::One(member.into())),
+            Check::Below(limit) => (b'<', key, Args::One(number(limit))),
+        });
     }
 
-    fn entry(&mut self, key: Vec<u8>, op: u8, args: impl IntoIterator<Item = Vec<u8>>) {
-        self.keys.push(key);
-        self.ops.push(op);
-        self.args.extend(args);
-    }
-
-    fn check(&mut self, key: &[u8], check: Check) {
-        let key = key.to_vec();
-        match check {
-            Check::Is(value) => self.entry(key, b'=', [value]),
-            Check::Absent => self.entry(key, b'0', []),
-            Check::Size(members) => self.entry(key, b'n', [number(members)]),
-            Check::Member(member) => self.entry(key, b'm', [member]),
-            Check::Below(limit) => self.entry(key, b'<', [number(limit)]),
-        }
-    }
-
-    fn write(&mut self, key: Vec<u8>, check: Option<Check>, write: Write) {
-        match (check, write) {
-            (Some(Check::Absent), Write::Set(value)) => self.entry(key, b'N', [value]),
-            (Some(Check::Is(old)), Write::Set(value)) => self.entry(key, b'U', [old, value]),
-            (Some(Check::Is(old)), Write::Delete) => self.entry(key, b'X', [old]),
-            (Some(_), Write::Add(member)) => self.entry(key, b'F', [member]),
-            (_, Write::Set(value)) => self.entry(key, b'S', [value]),
-            (_, Write::Note(value)) => self.entry(key, b'E', [value]),
-            (_, Write::Add(member)) => self.entry(key, b'A', [member]),
-            (_, Write::Remove(member)) => self.entry(key, b'R', [member]),
-            (_, Write::Document(name, api_key)) => self.entry(key, b'H', [name.into_bytes(), api_key.into_bytes()]),
-            (_, Write::Delete) => self.entry(key, b'D', []),
-            (_, Write::Grow(by)) => self.entry(key, b'I', [number(by)]),
-            (_, Write::Raise(to)) => self.entry(key, b'M', [number(to)]),
-        }
+    fn write(&mut self, key: &'p [u8], check: Option<&'p Check>, write: &'p Write, is_removed: bool) {
+        let (op, args) = match (check, write) {
+            (Some(Check::Absent), Write::Set(value)) => (b'N', Args::One(value.into())),
+            (Some(Check::Is(old)), Write::Set(value)) => (b'U', Args::Two(old, value)),
+            (Some(Check::Is(old)), Write::Delete) => (b'X', Args::One(old.into())),
+            (Some(_), Write::Add(member)) => (b'F', Args::One(member.into())),
+            (_, Write::Set(value)) => (b'S', Args::One(value.into())),
+            (_, Write::Note(value)) => (b'E', Args::One(value.into())),
+            (_, Write::Add(member)) => (b'A', Args::One(member.into())),
+            (_, Write::Remove(member)) => (b'R', Args::One(member.into())),
+            (_, Write::Document(name, api_key)) => {
+                (if is_removed { b'G' } else { b'H' }, Args::Two(name.as_bytes(), api_key.as_bytes()))
+            }
+            (_, Write::Delete) => (b'D', Args::None),
+            (_, Write::Grow(by)) => (b'I', Args::One(number(by))),
+            (_, Write::Raise(to)) => (b'M', Args::One(number(to))),
+        };
+        self.entries.push((op, key, args));
     }
 
     /// The entries whose rights are looked at: all of a few; of many the first of each kind of write to each kind of key, because what an
@@ -167,10 +163,10 @@ impl Script {
         const FEW: usize = 64;
         let mut seen = HashSet::new();
         let mut probed = String::new();
-        for (at, (key, op)) in self.keys.iter().zip(&self.ops).enumerate() {
+        for (at, (op, key, _)) in self.entries.iter().enumerate() {
             let is_write = op.is_ascii_uppercase();
-            let kind = key.iter().rposition(|byte| *byte == b':').map_or(&key[..], |at| &key[..at]);
-            if is_write && (self.keys.len() <= FEW || seen.insert((*op, kind))) {
+            let kind = key.iter().rposition(|byte| *byte == b':').map_or(*key, |at| &key[..at]);
+            if is_write && (self.entries.len() <= FEW || seen.insert((*op, kind))) {
                 probed.push_str(&(at + 1).to_string());
                 probed.push(' ');
             }
@@ -178,24 +174,36 @@ impl Script {
         probed
     }
 
-    fn finish(self) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
-        let probed = self.probed().into_bytes();
-        let mut args = vec![self.ops, probed];
-        args.extend(self.args);
-        (self.keys, args)
+    fn finish(mut self) -> (Vec<&'p [u8]>, Vec<Cow<'p, [u8]>>) {
+        // Checks first, then strings, then what is removed before what may take its place.
+        const ORDER: &[u8] = b"=0nm<NUSFARXDHGIME";
+        self.entries.sort_by_key(|(op, ..)| ORDER.iter().position(|known| known == op));
+        let ops: Vec<u8> = self.entries.iter().map(|(op, ..)| *op).collect();
+        let mut args: Vec<Cow<'p, [u8]>> = Vec::with_capacity(2 + 2 * self.entries.len());
+        args.extend([Cow::Owned(ops), Cow::Owned(self.probed().into_bytes())]);
+        let mut keys = Vec::with_capacity(self.entries.len());
+        for (_, key, more) in self.entries {
+            keys.push(key);
+            match more {
+                Args::None => {}
+                Args::One(one) => args.push(one),
+                Args::Two(one, two) => args.extend([Cow::Borrowed(one), Cow::Borrowed(two)]),
+            }
+        }
+        (keys, args)
     }
 }
 
-fn number(number: impl std::fmt::Display) -> Vec<u8> {
-    number.to_string().into_bytes()
+fn number(number: impl std::fmt::Display) -> Cow<'static, [u8]> {
+    Cow::Owned(number.to_string().into_bytes())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn texts(parts: Vec<Vec<u8>>) -> Vec<String> {
-        parts.into_iter().map(|part| String::from_utf8(part).expect("text")).collect()
+    fn texts<P: AsRef<[u8]>>(parts: &[P]) -> Vec<&str> {
+        parts.iter().map(|part| std::str::from_utf8(part.as_ref()).expect("text")).collect()
     }
 
     #[test]
@@ -212,9 +220,9 @@ mod tests {
         plan.write(b"r:2".to_vec(), Write::Delete);
         plan.write(b"r:1".to_vec(), Write::Set(b"new".to_vec()));
         assert_eq!(plan.size(), (10, 43));
-        let (keys, args) = plan.into_script();
-        assert_eq!(texts(keys), ["s:2", "s:2", "r:1", "s:1", "s:2", "d:1", "r:2"]);
-        assert_eq!(texts(args), ["nmNFAHX", "3 4 5 6 7 ", "1", "7", "new", "1", "1", "né", "k", "old"]);
+        let (keys, args) = plan.script();
+        assert_eq!(texts(&keys), ["s:2", "s:2", "r:1", "s:1", "s:2", "r:2", "d:1"]);
+        assert_eq!(texts(&args), ["nmNFAXH", "3 4 5 6 7 ", "1", "7", "new", "1", "1", "old", "né", "k"]);
     }
 
     #[test]
@@ -224,6 +232,6 @@ mod tests {
             plan.write(format!("r:{n}").into_bytes(), Write::Set(Vec::new()));
             plan.write(format!("s:{n}").into_bytes(), Write::Add(Vec::new()));
         }
-        assert_eq!(texts(plan.into_script().1)[1], "1 101 ");
+        assert_eq!(texts(&plan.script().1)[1], "1 101 ");
     }
 }

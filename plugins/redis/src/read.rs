@@ -7,8 +7,8 @@ use hivemind_abi::model::{Code, Context, Error, Key, Lookup, Result, Row};
 use redis::{Cmd, Pipeline, Value};
 
 use crate::keys::shown;
-use crate::link::{Link, Repeat};
-use crate::record::{Raw, corrupt};
+use crate::link::{Link, Repeat, Reply};
+use crate::record::{Raw, RawRef, Stored, corrupt};
 use crate::space::Space;
 
 /// Commands in one round trip: enough to make the trip cheap, few enough that no answer gets large.
@@ -105,14 +105,17 @@ pub(crate) fn records(cx: &Context<'_>, link: &Link, space: &Space, keys: &[Key]
 
 /// The record with this key.
 pub(crate) fn get(cx: &Context<'_>, link: &Link, space: &Space, key: &Key) -> Result<Option<Row>> {
-    let answer = match link.query(cx, &get_command(&space.keys.record(key)), Repeat::Safe) {
-        // A value of another type is refused, and nothing else of this is damaged data.
-        Err(error) if error.code() == Code::Corrupt => {
-            return Err(corrupt(&space.collection, key, "it is no string in Redis"));
-        }
-        answer => raw(link, answer?)?,
+    let collection = &space.collection;
+    let read = |reply: Reply<'_>| match reply {
+        Reply::Nil => Some(Stored::Absent),
+        Reply::Text(text) => Some(RawRef::Text(text).read(collection, key)),
+        _ => None,
     };
-    answer.read(&space.collection, key).into_row(&space.collection, key)
+    match link.look(cx, &[b"GET", &space.keys.record(key)], read) {
+        // A value of another type is refused, and nothing else of this is damaged data.
+        Err(error) if error.code() == Code::Corrupt => Err(corrupt(collection, key, "it is no string in Redis")),
+        stored => stored?.into_row(collection, key),
+    }
 }
 
 /// The records with these keys.

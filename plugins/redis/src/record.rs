@@ -21,6 +21,14 @@ pub(crate) enum Raw {
     OtherType,
 }
 
+/// The same where it lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RawRef<'a> {
+    Absent,
+    Text(&'a [u8]),
+    OtherType,
+}
+
 /// What that means.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Stored {
@@ -42,6 +50,22 @@ pub(crate) enum Stored {
 impl Raw {
     /// Reads what stands under the key of a record.
     pub(crate) fn read(&self, collection: &Collection, key: &Key) -> Stored {
+        self.as_ref().read(collection, key)
+    }
+
+    /// The same, borrowed.
+    pub(crate) fn as_ref(&self) -> RawRef<'_> {
+        match self {
+            Self::Absent => RawRef::Absent,
+            Self::Text(text) => RawRef::Text(text),
+            Self::OtherType => RawRef::OtherType,
+        }
+    }
+}
+
+impl RawRef<'_> {
+    /// Reads what stands under the key of a record.
+    pub(crate) fn read(self, collection: &Collection, key: &Key) -> Stored {
         let text = match self {
             Self::Absent => return Stored::Absent,
             Self::Text(text) if text == CREATING => return Stored::Creating,
@@ -75,7 +99,10 @@ impl Raw {
 }
 
 fn key_of(collection: &Collection, row: &Row) -> Result<Key, Error> {
-    Ok(row.view(collection)?.key().to_key())
+    match row.at(collection, collection.key)?.as_key() {
+        Some(key) => Ok(key.to_key()),
+        None => Ok(row.view(collection)?.key().to_key()),
+    }
 }
 
 impl Stored {
@@ -95,7 +122,7 @@ impl Stored {
     pub(crate) fn has(&self, collection: &Collection, field: usize, value: ValueRef<'_>) -> bool {
         match self {
             Self::Absent | Self::Creating => false,
-            Self::Row(row) => row.view(collection).is_ok_and(|view| eval::same(view.at(field), value)),
+            Self::Row(row) => row.at(collection, field).is_ok_and(|found| eval::same(found, value)),
             Self::Unreadable { values: None, .. } => true,
             Self::Unreadable { values: Some(values), .. } => {
                 values.iter().any(|(at, known)| *at == field && eval::same(known.as_ref(), value))

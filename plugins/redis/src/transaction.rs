@@ -22,6 +22,9 @@ use crate::space::{Space, Spaces};
 pub(crate) use self::changed::Record;
 use self::changed::{is_taken, unique_sets, unique_sets_of};
 
+/// Sets that are asked for in any case: with so few a trip takes no longer.
+const FEW: usize = 8;
+
 /// What a batch works on.
 pub(crate) struct Batch<'b> {
     cx: &'b Context<'b>,
@@ -43,6 +46,8 @@ pub(crate) struct Batch<'b> {
     assigned: BTreeMap<CollectionId, i64>,
     /// The collections that were read as a whole.
     scanned: BTreeSet<CollectionId>,
+    /// Sets of unique values were taken for empty, which nobody has seen yet.
+    has_assumed: bool,
     creating: Option<Key>,
 }
 
@@ -80,6 +85,7 @@ impl<'b> Batch<'b> {
             greatest: BTreeMap::new(),
             assigned: BTreeMap::new(),
             scanned: BTreeSet::new(),
+            has_assumed: false,
             creating: None,
         }
     }
@@ -96,15 +102,17 @@ impl<'b> Batch<'b> {
 
     /// Whether what was read could be of several moments.
     pub(crate) fn read_several(&self) -> bool {
-        self.strings.len() + self.sets.len() > 1 || !self.scanned.is_empty()
+        self.strings.len() + self.sets.len() > 1 || !self.scanned.is_empty() || self.has_assumed
     }
 
-    /// Reads what the mutations surely need, in one go.
+    /// Reads what the mutations surely need, in one go. A first attempt at many new records takes their unique values for free, as they
+    /// mostly are; like everything that was read, the plan compares it.
     ///
     /// # Errors
     /// The link's.
     pub(crate) fn prefetch(&mut self, catalog: &Catalog, mutations: &[Mutation]) -> Result<()> {
         let (mut strings, mut sets) = (HashSet::new(), HashSet::new());
+        let mut free = HashSet::new();
         for mutation in mutations {
             let Ok(space) = self.spaces.get(mutation.collection()) else { continue };
             let Ok(collection) = catalog.get(mutation.collection()) else { continue };
@@ -112,12 +120,12 @@ impl<'b> Batch<'b> {
                 Mutation::Insert { row, .. } | Mutation::Put { row, .. } => {
                     let Ok(view) = row.view(collection) else { continue };
                     strings.insert(space.keys.record(&view.key().to_key()));
-                    sets.extend(unique_sets(space, collection, &view));
+                    free.extend(unique_sets(space, collection, &view));
                 }
                 Mutation::InsertNext { row, .. } => {
                     let Ok(view) = RowView::keyless(collection, row.as_bytes()) else { continue };
                     strings.extend(space.keys.count.iter().chain(&space.keys.id_seq).cloned());
-                    sets.extend(unique_sets(space, collection, &view));
+                    free.extend(unique_sets(space, collection, &view));
                 }
                 Mutation::Update { key, changes, .. } => {
                     strings.insert(space.keys.record(key));
@@ -135,6 +143,12 @@ impl<'b> Batch<'b> {
                 // What it reads is what it finds.
                 _ => {}
             }
+        }
+        if free.len() > FEW && self.suspect.is_none() {
+            self.has_assumed = true;
+            self.sets.extend(free.into_iter().map(|set| (set, Members::Ids(Vec::new()))));
+        } else {
+            sets.extend(free);
         }
         self.ask(strings.into_iter().collect(), sets.into_iter().collect())
     }

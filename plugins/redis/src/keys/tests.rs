@@ -88,3 +88,16 @@ fn no_access_key_is_shown() {
         assert_eq!(shown(key.as_bytes()), expected);
     }
 }
+
+#[test]
+fn a_number_has_one_spelling() {
+    let collection = Collection::new("c", 1, "id", Kind::Int);
+    for (member, key) in
+        [("0", 0), ("7", 7), ("-7", -7), ("10", 10), ("9223372036854775807", i64::MAX), ("-9223372036854775808", i64::MIN)]
+    {
+        assert_eq!(parse_member(&collection, member.as_bytes()), Some(Key::Int(key)));
+    }
+    for member in ["", "-", "+7", "07", "-07", "00", "-0", "7 ", "7.0", "9223372036854775808", "\u{663}"] {
+        assert_eq!(parse_member(&collection, member.as_bytes()), None, "{member:?}");
+    }
+}

@@ -1,24 +1,29 @@
 //! One connection: bytes out, values in, each within a [`Limit`].
 //!
-//! The protocol is read by the `redis` crate's parser. A connection on which an exchange did not come to its end is
-//! never used again, because what comes next on it would be somebody else's answer.
+//! A connection on which an exchange did not come to its end, or on which more came than was asked for, is never used again, because
+//! what comes next on it would be somebody else's answer.
 
 use std::io::{self, ErrorKind, Read, Write};
 
-use redis::{Cmd, Parser, Value};
+use redis::{Cmd, Value};
 
 use super::failure::{Cut, Why};
 use super::limit::Limit;
+use super::reply::{Reply, Scan};
 use super::server::Server;
 use super::socket::Line;
 use super::stream::Stream;
 
-/// What a connection keeps of its buffer for the next command.
+/// What a connection keeps of each of its buffers for the next command.
 const KEPT_BYTES: usize = 64 << 10;
+/// A request of no more bytes goes into the system's buffer without waiting, or not at all.
+const AT_ONCE: usize = 16 << 10;
+/// Room for what is read first: most answers are shorter.
+const FIRST_BYTES: usize = 8 << 10;
 
 pub(crate) struct Connection {
     stream: Stream,
-    parser: Parser,
+    input: Input,
     out: Vec<u8>,
     /// Between the first byte of a request and the last of its answer.
     is_under_way: bool,
@@ -27,7 +32,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn new(stream: Stream) -> Self {
-        Self { stream, parser: Parser::new(), out: Vec::new(), is_under_way: false, server: Server::default() }
+        Self { stream, input: Input::default(), out: Vec::new(), is_under_way: false, server: Server::default() }
     }
 
     /// What the server said about itself when we came.
@@ -68,9 +73,11 @@ impl Connection {
         if self.out.capacity() > KEPT_BYTES {
             self.out = Vec::new();
         }
-        let mut answers = Answers { parser: &mut self.parser, wire: Wire { stream: &mut self.stream, limit, ended: None } };
-        let answer = read(&mut answers)?;
-        self.is_under_way = false;
+        let answer = read(&mut Answers { stream: &mut self.stream, input: &mut self.input, limit })?;
+        self.is_under_way = !self.input.unread().is_empty();
+        if self.input.bytes.len() > KEPT_BYTES && !self.is_under_way {
+            self.input = Input::default();
+        }
         Ok(answer)
     }
 
@@ -89,7 +96,7 @@ impl Connection {
 
     /// What the server says next.
     pub(crate) fn listen(&mut self, limit: &mut Limit<'_>) -> Result<Value, Cut> {
-        Answers { parser: &mut self.parser, wire: Wire { stream: &mut self.stream, limit, ended: None } }.next()
+        Answers { stream: &mut self.stream, input: &mut self.input, limit }.next()
     }
 
     fn send(&mut self, limit: &mut Limit<'_>) -> Result<(), Cut> {
@@ -103,6 +110,9 @@ impl Connection {
                 Ok(n) => {
                     sent += n;
                     limit.moved();
+                    if self.out.len() <= AT_ONCE {
+                        limit.still(slice);
+                    }
                 }
                 Err(e) if would_wait(&e) => limit.waited(slice),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
@@ -118,38 +128,76 @@ fn would_wait(error: &io::Error) -> bool {
     error.kind() == ErrorKind::WouldBlock
 }
 
+/// What was read, and how much of that was taken.
+#[derive(Default)]
+struct Input {
+    bytes: Vec<u8>,
+    from: usize,
+    to: usize,
+}
+
+impl Input {
+    fn unread(&self) -> &[u8] {
+        &self.bytes[self.from..self.to]
+    }
+
+    fn take(&mut self, length: usize) -> &[u8] {
+        let from = self.from;
+        self.from += length;
+        &self.bytes[from..self.from]
+    }
+
+    /// Where the next bytes belong: behind those that were not taken yet.
+    fn room(&mut self) -> &mut [u8] {
+        if self.from == self.to {
+            (self.from, self.to) = (0, 0);
+        } else if self.to == self.bytes.len() && self.from > 0 {
+            self.bytes.copy_within(self.from..self.to, 0);
+            (self.from, self.to) = (0, self.to - self.from);
+        }
+        if self.to == self.bytes.len() {
+            // As it comes: what a server says that it will send is no reason to make room for it.
+            self.bytes.resize((self.to * 2).max(FIRST_BYTES), 0);
+        }
+        &mut self.bytes[self.to..]
+    }
+}
+
 /// The answers to what was sent, in order.
 pub(crate) struct Answers<'c, 'l> {
-    parser: &'c mut Parser,
-    wire: Wire<'c, 'l>,
+    stream: &'c mut Stream,
+    input: &'c mut Input,
+    limit: &'c mut Limit<'l>,
 }
 
 impl Answers<'_, '_> {
     pub(crate) fn next(&mut self) -> Result<Value, Cut> {
-        self.parser.parse_value(&mut self.wire).map_err(|error| {
-            let why = self.wire.ended.take().unwrap_or_else(|| Why::Garbled(error.to_string()));
-            Cut { sent: true, why }
-        })
+        self.next_reply()?.to_value().map_err(|what| cut(Why::Garbled(what)))
     }
-}
 
-struct Wire<'c, 'l> {
-    stream: &'c mut Stream,
-    limit: &'c mut Limit<'l>,
-    /// Why reading ended: the parser passes no reason on.
-    ended: Option<Why>,
-}
+    /// The next answer where it lies.
+    pub(crate) fn next_reply(&mut self) -> Result<Reply<'_>, Cut> {
+        let mut scan = Scan::default();
+        let length = loop {
+            match scan.end(self.input.unread()) {
+                Ok(Some(length)) => break length,
+                Ok(None) => self.read_some().map_err(cut)?,
+                Err(what) => return Err(cut(Why::Garbled(what))),
+            }
+        };
+        Ok(Reply::read(self.input.take(length)))
+    }
 
-impl Wire<'_, '_> {
-    fn read_some(&mut self, into: &mut [u8]) -> Result<usize, Why> {
+    fn read_some(&mut self) -> Result<(), Why> {
         loop {
             let slice = self.limit.slice().map_err(Why::Ended)?;
             self.stream.set_timeout(slice).map_err(Why::Io)?;
-            match self.stream.read(into) {
+            match self.stream.read(self.input.room()) {
                 Ok(0) => return Err(Why::Closed),
                 Ok(n) => {
+                    self.input.to += n;
                     self.limit.moved();
-                    return Ok(n);
+                    return Ok(());
                 }
                 Err(e) if would_wait(&e) => self.limit.waited(slice),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
@@ -159,14 +207,9 @@ impl Wire<'_, '_> {
     }
 }
 
-impl Read for Wire<'_, '_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.read_some(into).map_err(|why| {
-            self.ended = Some(why);
-            // Not one of the kinds that a reader tries again after.
-            io::Error::from(ErrorKind::BrokenPipe)
-        })
-    }
+/// The end of an exchange whose question was sent.
+fn cut(why: Why) -> Cut {
+    Cut { sent: true, why }
 }
 
 /// Shown as its place only: what is under way on it is the callers'.

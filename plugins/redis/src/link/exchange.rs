@@ -6,7 +6,8 @@ use redis::{Cmd, Pipeline, ServerError, Value, cmd};
 
 use super::connection::Answers;
 use super::failure::{Cut, Why};
-use super::slot::{argument, command_slot};
+use super::reply::Reply;
+use super::slot::{argument, command_slot, slot_of};
 
 /// A request and its answers.
 pub(crate) trait Exchange {
@@ -27,6 +28,12 @@ pub(crate) trait Exchange {
 
     /// Whether nothing was carried out, and why.
     fn refusal<'r>(&self, reply: &'r Self::Reply) -> Option<&'r ServerError>;
+
+    /// Whether it is asked again at once, on another connection, where the first one proves to be closed. Then nobody need look at a
+    /// connection's socket before, which costs as much as all that is done with the answer.
+    fn is_asked_again(&self) -> bool {
+        false
+    }
 }
 
 fn command_name(command: &Cmd) -> Cow<'_, str> {
@@ -59,6 +66,74 @@ impl Exchange for One<'_> {
         match reply {
             Value::ServerError(error) => Some(error),
             _ => None,
+        }
+    }
+}
+
+/// One command that changes nothing, its first word but one being its key, and what reads its answer.
+pub(crate) struct Look<'a, F> {
+    pub(crate) words: &'a [&'a [u8]],
+    pub(crate) read: F,
+}
+
+impl<T, F: Fn(Reply<'_>) -> Option<T>> Exchange for Look<'_, F> {
+    /// Or what was answered instead.
+    type Reply = Result<T, Value>;
+
+    fn name(&self) -> Cow<'_, str> {
+        self.words.first().map_or(Cow::Borrowed("nothing"), |name| String::from_utf8_lossy(name))
+    }
+
+    fn slot(&self) -> Option<u16> {
+        self.words.get(1).map(|key| slot_of(key))
+    }
+
+    fn pack(&self, out: &mut Vec<u8>) {
+        out.reserve(self.words.iter().map(|word| HEAD + word.len()).sum());
+        head(b'*', self.words.len(), out);
+        self.words.iter().for_each(|bytes| word(bytes, out));
+    }
+
+    fn read(&self, answers: &mut Answers<'_, '_>) -> Result<Self::Reply, Cut> {
+        let reply = answers.next_reply()?;
+        match (self.read)(reply) {
+            Some(read) => Ok(Ok(read)),
+            None => reply.to_value().map(Err).map_err(|what| Cut { sent: true, why: Why::Garbled(what) }),
+        }
+    }
+
+    fn refusal<'r>(&self, reply: &'r Self::Reply) -> Option<&'r ServerError> {
+        match reply {
+            Err(Value::ServerError(error)) => Some(error),
+            _ => None,
+        }
+    }
+
+    fn is_asked_again(&self) -> bool {
+        true
+    }
+}
+
+/// Room for what stands around a word.
+const HEAD: usize = 16;
+
+fn word(bytes: &[u8], out: &mut Vec<u8>) {
+    head(b'$', bytes.len(), out);
+    out.extend_from_slice(bytes);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// A count or length as the protocol has it.
+#[expect(clippy::cast_possible_truncation, reason = "one digit")]
+fn head(kind: u8, number: usize, out: &mut Vec<u8>) {
+    let digit = |number: usize| b'0' + (number % 10) as u8;
+    match number {
+        0..=9 => out.extend_from_slice(&[kind, digit(number), b'\r', b'\n']),
+        10..=99 => out.extend_from_slice(&[kind, digit(number / 10), digit(number), b'\r', b'\n']),
+        _ => {
+            out.push(kind);
+            out.extend_from_slice(number.to_string().as_bytes());
+            out.extend_from_slice(b"\r\n");
         }
     }
 }
@@ -175,6 +250,10 @@ impl<E: Exchange> Exchange for Asking<'_, E> {
     fn refusal<'r>(&self, reply: &'r E::Reply) -> Option<&'r ServerError> {
         self.0.refusal(reply)
     }
+
+    fn is_asked_again(&self) -> bool {
+        self.0.is_asked_again()
+    }
 }
 
 /// A script that the server runs as a whole. It must read and write the keys it is given and no others.
@@ -191,23 +270,54 @@ impl Script {
     }
 
     /// The call by the script's hash, which the server knows the script by once it has seen it.
-    pub(crate) fn by_hash(&self, keys: &[Vec<u8>], args: &[Vec<u8>]) -> Cmd {
-        Self::call("EVALSHA", &self.hash, keys, args)
+    pub(crate) fn by_hash<'a, K, A>(&'a self, keys: &'a [K], args: &'a [A]) -> Call<'a, K, A> {
+        Call { name: "EVALSHA", script: &self.hash, keys, args }
     }
 
     /// The call that shows it to the server.
-    pub(crate) fn in_full(&self, keys: &[Vec<u8>], args: &[Vec<u8>]) -> Cmd {
-        Self::call("EVAL", self.source, keys, args)
+    pub(crate) fn in_full<'a, K, A>(&self, keys: &'a [K], args: &'a [A]) -> Call<'a, K, A> {
+        Call { name: "EVAL", script: self.source, keys, args }
+    }
+}
+
+/// A call of a script.
+pub(crate) struct Call<'a, K, A> {
+    name: &'static str,
+    script: &'a str,
+    keys: &'a [K],
+    args: &'a [A],
+}
+
+impl<K: AsRef<[u8]>, A: AsRef<[u8]>> Exchange for Call<'_, K, A> {
+    type Reply = Value;
+
+    fn name(&self) -> Cow<'_, str> {
+        Cow::Borrowed(self.name)
     }
 
-    fn call(name: &str, script: &str, keys: &[Vec<u8>], args: &[Vec<u8>]) -> Cmd {
-        let bytes: usize = keys.iter().chain(args).map(Vec::len).sum();
-        let mut call = Cmd::with_capacity(3 + keys.len() + args.len(), name.len() + script.len() + bytes + 8);
-        call.arg(name).arg(script).arg(keys.len());
-        for part in keys.iter().chain(args) {
-            call.arg(part.as_slice());
+    fn slot(&self) -> Option<u16> {
+        self.keys.first().map(|key| slot_of(key.as_ref()))
+    }
+
+    fn pack(&self, out: &mut Vec<u8>) {
+        let words = self.keys.iter().map(AsRef::as_ref).chain(self.args.iter().map(AsRef::as_ref));
+        out.reserve(words.clone().map(|word| HEAD + word.len()).sum::<usize>() + self.script.len() + 4 * HEAD);
+        head(b'*', 3 + self.keys.len() + self.args.len(), out);
+        word(self.name.as_bytes(), out);
+        word(self.script.as_bytes(), out);
+        word(self.keys.len().to_string().as_bytes(), out);
+        words.for_each(|bytes| word(bytes, out));
+    }
+
+    fn read(&self, answers: &mut Answers<'_, '_>) -> Result<Value, Cut> {
+        answers.next()
+    }
+
+    fn refusal<'r>(&self, reply: &'r Value) -> Option<&'r ServerError> {
+        match reply {
+            Value::ServerError(error) => Some(error),
+            _ => None,
         }
-        call
     }
 }
 

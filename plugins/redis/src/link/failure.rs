@@ -81,6 +81,11 @@ impl Failure {
 }
 
 impl Cut {
+    /// Whether the connection was at its end, and not somebody's patience or what was said on it.
+    pub(crate) const fn is_of_the_connection(&self) -> bool {
+        matches!(self.why, Why::Closed | Why::Io(_))
+    }
+
     /// As a failure of a call at this server. A cut is worth another attempt, unless the caller's time is over.
     pub(crate) fn at(self, address: &Address) -> Failure {
         let unavailable = |message: String| Error::unavailable(message).known_not_applied();

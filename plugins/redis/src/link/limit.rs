@@ -5,6 +5,7 @@
 //! silent. So a call that is answered at once pays for no timer, and one that is not ends when it should, whatever the server sends
 //! byte by byte.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hivemind_abi::model::{Context, Error};
@@ -30,16 +31,17 @@ pub(crate) struct Limit<'a> {
     patience: Duration,
     silent: Duration,
     longest: Duration,
+    looked: Option<Duration>,
 }
 
 impl<'a> Limit<'a> {
     pub(crate) const fn new(cx: &'a Context<'a>, patience: Duration) -> Self {
-        Self { cx, patience, silent: Duration::ZERO, longest: SLICE }
+        Self { cx, patience, silent: Duration::ZERO, longest: SLICE, looked: None }
     }
 
     /// One wait, without a look at the flag meanwhile.
     pub(crate) const fn in_one(cx: &'a Context<'a>, patience: Duration) -> Self {
-        Self { cx, patience, silent: Duration::ZERO, longest: patience }
+        Self { cx, patience, silent: Duration::ZERO, longest: patience, looked: None }
     }
 
     pub(crate) const fn cx(&self) -> &'a Context<'a> {
@@ -47,13 +49,25 @@ impl<'a> Limit<'a> {
     }
 
     /// How long to wait before asking again.
-    pub(crate) fn slice(&self) -> Result<Duration, Ended> {
-        self.cx.check().map_err(Ended::Caller)?;
+    pub(crate) fn slice(&mut self) -> Result<Duration, Ended> {
+        let is_cancelled = self.cx.cancel_flag().is_some_and(|flag| flag.load(Ordering::Relaxed));
+        if !is_cancelled && let Some(slice) = self.looked.take() {
+            return Ok(slice);
+        }
+        let remaining = self.cx.remaining();
+        if is_cancelled || remaining == Some(Duration::ZERO) {
+            self.cx.check().map_err(Ended::Caller)?;
+        }
         let left = self.patience.saturating_sub(self.silent);
         if left.is_zero() {
             return Err(Ended::Silence(self.patience));
         }
-        Ok(self.cx.remaining_or(self.longest).min(left).max(SHORTEST))
+        Ok(remaining.unwrap_or(self.longest).min(self.longest).min(left).max(SHORTEST))
+    }
+
+    /// Nothing was waited for since this slice was given: it is as good as new, and the clock need not be read again.
+    pub(crate) const fn still(&mut self, slice: Duration) {
+        self.looked = Some(slice);
     }
 
     /// So long was waited for nothing.

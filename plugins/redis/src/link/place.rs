@@ -11,7 +11,7 @@ use super::exchange::{Exchange, Many, empty_transaction};
 use super::failure::{Failure, refused};
 use super::limit::Limit;
 use super::opening::Opening;
-use super::pool::Pool;
+use super::pool::{Pool, Sight};
 use super::server::Server;
 
 /// A server that can be asked. Cheap to clone.
@@ -46,17 +46,24 @@ impl Place {
 
     /// What it says about itself, as of the connection that is taken.
     pub(crate) fn greet(&self, cx: &Context<'_>) -> Result<Server, Failure> {
-        self.inner.pool.take(cx, &self.inner.opening).map(|lease| *lease.server())
+        self.inner.pool.take(cx, &self.inner.opening, Sight::Seen).map(|lease| *lease.server())
     }
 
     /// Asks once. A refusal with one of the codes `wanted` is an answer.
     pub(crate) fn attempt<E: Exchange>(&self, cx: &Context<'_>, exchange: &E, wanted: &[&str]) -> Result<E::Reply, Failure> {
         let opening = &self.inner.opening;
-        let mut lease = self.inner.pool.take(cx, opening)?;
-        let mut limit = Limit::new(cx, opening.patience);
-        let reply = lease
-            .exchange(&mut limit, |out| exchange.pack(out), |answers| exchange.read(answers))
-            .map_err(|cut| cut.at(self.address()))?;
+        let mut sight = if exchange.is_asked_again() { Sight::Unseen } else { Sight::Seen };
+        let (mut lease, reply) = loop {
+            let mut lease = self.inner.pool.take(cx, opening, sight)?;
+            let mut limit = Limit::new(cx, opening.patience);
+            let reply = lease.exchange(&mut limit, |out| exchange.pack(out), |answers| exchange.read(answers));
+            match reply {
+                Ok(reply) => break (lease, reply),
+                // It was closed while it was idle.
+                Err(cut) if lease.is_unseen() && cut.is_of_the_connection() => sight = Sight::Seen,
+                Err(cut) => return Err(cut.at(self.address())),
+            }
+        };
         match exchange.refusal(&reply) {
             Some(error) if !wanted.contains(&error.code()) => {
                 if matches!(error.code(), "NOAUTH" | "READONLY" | "MASTERDOWN") {

@@ -1,5 +1,5 @@
 //! The connections to one server. Callers wait no longer than they said; whether a connection is still good is seen when it is used,
-//! by a look at its socket and not by a question to the server.
+//! by a look at its socket and not by a question to the server, or by a read that is asked again where it is not.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -12,6 +12,15 @@ use super::connection::Connection;
 use super::failure::{Failure, Then};
 use super::limit::SLICE;
 use super::opening::Opening;
+
+/// Whether a connection that was idle is looked at before it is used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sight {
+    /// It is, so that nothing is sent on one that was closed meanwhile.
+    Seen,
+    /// It is not: who takes it asks again where it is closed.
+    Unseen,
+}
 
 /// Connections that callers take and give back.
 pub(crate) struct Pool {
@@ -46,7 +55,7 @@ impl Pool {
     }
 
     /// Takes a connection, making one if no good one is idle.
-    pub(crate) fn take(&self, cx: &Context<'_>, opening: &Opening) -> Result<Lease<'_>, Failure> {
+    pub(crate) fn take(&self, cx: &Context<'_>, opening: &Opening, sight: Sight) -> Result<Lease<'_>, Failure> {
         let mut state = self.state();
         while !state.closed && state.out >= self.capacity {
             if let Err(error) = cx.check() {
@@ -67,9 +76,10 @@ impl Pool {
         let generation = state.generation;
         drop(state);
         // From here on the lease gives the place back, also when opening fails.
-        let mut lease = Lease { pool: self, connection: idle, generation, is_spoiled: false };
+        let mut lease = Lease { pool: self, connection: idle, generation, is_unseen: false, is_spoiled: false };
         while let Some(connection) = lease.connection.take() {
-            if connection.is_sound() {
+            if sight == Sight::Unseen || connection.is_sound() {
+                lease.is_unseen = sight == Sight::Unseen;
                 lease.connection = Some(connection);
                 return Ok(lease);
             }
@@ -122,10 +132,16 @@ pub(crate) struct Lease<'p> {
     pool: &'p Pool,
     connection: Option<Connection>,
     generation: u64,
+    is_unseen: bool,
     is_spoiled: bool,
 }
 
 impl Lease<'_> {
+    /// Whether it was idle, and nobody has looked at it since.
+    pub(crate) const fn is_unseen(&self) -> bool {
+        self.is_unseen
+    }
+
     /// It does not go back to the pool.
     pub(crate) const fn discard(&mut self) {
         self.is_spoiled = true;

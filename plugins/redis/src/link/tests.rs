@@ -161,7 +161,7 @@ fn a_cluster_is_found_by_itself_and_calls_go_to_the_slots_owner() {
     link.pipeline(&cx(), &apart, Repeat::Never).expect_err("two slots");
     assert_eq!(get(&link, "{hub}a").expect("get").as_deref(), Some("1"));
     let script = Script::new("return redis.call('GET', KEYS[1])");
-    let answer = link.script(&cx(), &script, &[b"{hub}b".to_vec()], &[], Repeat::Safe).expect("a script");
+    let answer = link.script(&cx(), &script, &[b"{hub}b".to_vec()], &[] as &[&str], Repeat::Safe).expect("a script");
     assert_eq!(text(&answer), Some("2"));
 }
 

@@ -8,6 +8,7 @@ use super::exchange::{Exchange, Many, One, Transaction};
 use super::failure::{Failure, Repeat, refused};
 use super::limit::Limit;
 use super::place::Place;
+use super::pool::Sight;
 use super::slot::slot_of;
 use super::{Link, permission};
 
@@ -65,7 +66,7 @@ impl Place {
         decide: &impl Fn(&[Value]) -> Result<Then<T>>,
     ) -> Result<Result<Watched<T>>, Failure> {
         let opening = self.opening();
-        let mut lease = self.pool().take(cx, opening)?;
+        let mut lease = self.pool().take(cx, opening, Sight::Seen)?;
         let mut limit = Limit::new(cx, opening.patience);
         let mut watch = cmd("WATCH");
         keys.iter().for_each(|key| {

@@ -4,15 +4,17 @@
 --   =  it is this string              N  absent, and becomes this string         S  becomes this string        A  the set gets this member
 --   0  it is absent                   U  this string, and becomes that           E  the same, for a day        R  the set loses it
 --   n  the set has so many members    X  this string, and goes                   D  goes                       H  the hash has name, api_key
---   m  the set has this member        F  no set, and gets this member            I  the counter grows by this
+--   m  the set has this member        F  absent, and a set of this member        I  the counter grows by this  G  the same, once it is gone
 --   <  the counter is less than this                                             M  the counter becomes this, unless it is greater
 --
 -- Neither Redis nor Lua takes anything back, so whatever could fail is looked at before the first write; when memory is full or the server may
 -- not be written, it refuses the first write only, and all of the script with it. That one is a string if there is any.
+-- Keys of one operation stand together, because a call takes longer than what it does: what one command can do for many keys, it does.
 -- Answers {0} when done, {1, i} when KEYS[i] is not as it was, {2, i} when it is of another type, {3, i, command} when the ACL forbids it.
-local keys, args, call, pcall, type = KEYS, ARGV, redis.call, redis.pcall, type
+local keys, args, call, pcall, type, unpack = KEYS, ARGV, redis.call, redis.pcall, type, unpack
 local ops = args[1]
--- No tables are made here: a script is run for each write, and they would be most of its time.
+-- Keys of one command. No tables are made for single ones: a script is run for each write, and they would be most of its time.
+local MOST = 250
 
 -- Whether a counter, a decimal number of any length, is less than a limit.
 local function below(counter, limit)
@@ -28,52 +30,83 @@ local function differs(i, found)
     return {1, i}
 end
 
-local at, removed = 3, nil
-for i = 1, #keys do
-    local op, key = ops:sub(i, i), keys[i]
-    if op == 'A' or op == 'R' then
-        if type(pcall('SCARD', key)) ~= 'number' then return {2, i} end
-        at = at + 1
-    elseif op == '0' then
-        if call('EXISTS', key) ~= 0 then return {1, i} end
-    elseif op == 'N' then
-        if call('EXISTS', key) ~= 0 then return {1, i} end
-        at = at + 1
-    elseif op == '=' or op == 'X' then
-        local found = pcall('GET', key)
-        if found ~= args[at] then return differs(i, found) end
-        at = at + 1
-    elseif op == 'U' then
-        local found = pcall('GET', key)
-        if found ~= args[at] then return differs(i, found) end
-        at = at + 2
-    elseif op == 'F' then
-        local found = pcall('SCARD', key)
-        if found ~= 0 then return differs(i, found) end
-        at = at + 1
-    elseif op == 'D' then
-        removed = key
-    elseif op == 'H' then
-        if removed ~= key and type(pcall('HLEN', key)) ~= 'number' then return {2, i} end
-        at = at + 2
-    elseif op == 'n' then
-        local found = pcall('SCARD', key)
-        if found ~= tonumber(args[at]) then return differs(i, found) end
-        at = at + 1
-    elseif op == 'm' then
-        local found = pcall('SISMEMBER', key, args[at])
-        if found ~= 1 then return differs(i, found) end
-        at = at + 1
-    elseif op == '<' or op == 'I' or op == 'M' then
-        local found = pcall('GET', key)
-        if type(found) == 'table' then return found.err:find('WRONGTYPE', 1, true) and {2, i} or found end
-        if found and not found:find('^-?%d+$') then return {2, i} end
-        if op == 'I' and found and #found > 18 then return {2, i} end
-        if op == '<' and not below(found, args[at]) then return {1, i} end
-        at = at + 1
-    else
-        at = at + 1
+-- The first of these keys that exists.
+local function present(i, last)
+    for from = i, last, MOST do
+        local to = math.min(from + MOST - 1, last)
+        if call('EXISTS', unpack(keys, from, to)) ~= 0 then
+            for k = from, to do
+                if call('EXISTS', keys[k]) ~= 0 then return k end
+            end
+        end
     end
+end
+
+-- The first of these keys that is of another type than this command is for. Where none exists, none is.
+local function foreign(i, last, size)
+    for from = i, last, MOST do
+        local to = math.min(from + MOST - 1, last)
+        if from == to or call('EXISTS', unpack(keys, from, to)) ~= 0 then
+            for k = from, to do
+                if type(pcall(size, keys[k])) ~= 'number' then return k end
+            end
+        end
+    end
+end
+
+-- The last key of the operation that begins here.
+local function run(i)
+    local op = ops:sub(i, i)
+    local _, last = ops:find('^' .. op .. '+', i)
+    return op, last
+end
+
+local i, at = 1, 3
+while i <= #keys do
+    local op, last = run(i)
+    if op == '0' or op == 'N' or op == 'F' then
+        local k = present(i, last)
+        if k then return {1, k} end
+        if op ~= '0' then at = at + last - i + 1 end
+    elseif op == 'A' or op == 'R' then
+        local k = foreign(i, last, 'SCARD')
+        if k then return {2, k} end
+        at = at + last - i + 1
+    elseif op == 'H' then
+        local k = foreign(i, last, 'HLEN')
+        if k then return {2, k} end
+        at = at + 2 * (last - i + 1)
+    elseif op == 'G' then
+        at = at + 2 * (last - i + 1)
+    elseif op == 'S' or op == 'E' then
+        at = at + last - i + 1
+    elseif op ~= 'D' then
+        for k = i, last do
+            local key = keys[k]
+            if op == '=' or op == 'X' then
+                local found = pcall('GET', key)
+                if found ~= args[at] then return differs(k, found) end
+            elseif op == 'U' then
+                local found = pcall('GET', key)
+                if found ~= args[at] then return differs(k, found) end
+                at = at + 1
+            elseif op == 'n' then
+                local found = pcall('SCARD', key)
+                if found ~= tonumber(args[at]) then return differs(k, found) end
+            elseif op == 'm' then
+                local found = pcall('SISMEMBER', key, args[at])
+                if found ~= 1 then return differs(k, found) end
+            else
+                local found = pcall('GET', key)
+                if type(found) == 'table' then return found.err:find('WRONGTYPE', 1, true) and {2, k} or found end
+                if found and not found:find('^-?%d+$') then return {2, k} end
+                if op == 'I' and found and #found > 18 then return {2, k} end
+                if op == '<' and not below(found, args[at]) then return {1, k} end
+            end
+            at = at + 1
+        end
+    end
+    i = last + 1
 end
 
 local allowed = redis.acl_check_cmd
@@ -85,7 +118,7 @@ if allowed then
         if op == 'A' or op == 'F' then command = 'sadd'; permitted = allowed(command, key, '1')
         elseif op == 'D' or op == 'X' then command = 'del'; permitted = allowed(command, key)
         elseif op == 'R' then command = 'srem'; permitted = allowed(command, key, '1')
-        elseif op == 'H' then command = 'hset'; permitted = allowed(command, key, 'name', '')
+        elseif op == 'H' or op == 'G' then command = 'hset'; permitted = allowed(command, key, 'name', '')
         elseif op == 'I' then command = 'incrby'; permitted = allowed(command, key, '1')
         else command = 'set'; permitted = allowed(command, key, '1')
         end
@@ -93,22 +126,52 @@ if allowed then
     end
 end
 
-at = 3
-for i = 1, #keys do
-    local op, key = ops:sub(i, i), keys[i]
-    if op == 'A' or op == 'F' then call('SADD', key, args[at]); at = at + 1
-    elseif op == 'N' or op == 'S' then call('SET', key, args[at]); at = at + 1
-    elseif op == 'H' then call('HSET', key, 'name', args[at], 'api_key', args[at + 1]); at = at + 2
-    elseif op == 'U' then call('SET', key, args[at + 1]); at = at + 2
-    elseif op == 'D' then call('DEL', key)
-    elseif op == 'X' then call('DEL', key); at = at + 1
-    elseif op == 'R' then call('SREM', key, args[at]); at = at + 1
-    elseif op == 'I' then call('INCRBY', key, args[at]); at = at + 1
-    elseif op == 'M' then
-        if below(call('GET', key), args[at]) then call('SET', key, args[at]) end
-        at = at + 1
-    elseif op == 'E' then call('SET', key, args[at], 'EX', 86400); at = at + 1
-    elseif op ~= '0' then at = at + 1
+-- Strings, many in one command where the ACL allows that; a refusal did nothing.
+local function set(i, last, at)
+    for from = i, last, MOST do
+        local to = math.min(from + MOST - 1, last)
+        local all = from < to and {}
+        for k = from, all and to or from - 1 do
+            all[#all + 1] = keys[k]
+            all[#all + 1] = args[at + k - i]
+        end
+        if not all or pcall('MSET', unpack(all)).err then
+            for k = from, to do call('SET', keys[k], args[at + k - i]) end
+        end
     end
+end
+
+i, at = 1, 3
+while i <= #keys do
+    local op, last = run(i)
+    local count = last - i + 1
+    if op == 'N' or op == 'S' then
+        set(i, last, at)
+        at = at + count
+    elseif op == 'A' or op == 'F' then
+        for k = i, last do call('SADD', keys[k], args[at + k - i]) end
+        at = at + count
+    elseif op == 'H' or op == 'G' then
+        for k = i, last do
+            call('HSET', keys[k], 'name', args[at], 'api_key', args[at + 1])
+            at = at + 2
+        end
+    elseif op == 'D' or op == 'X' then
+        for from = i, last, MOST do call('DEL', unpack(keys, from, math.min(from + MOST - 1, last))) end
+        if op == 'X' then at = at + count end
+    elseif op ~= '0' then
+        for k = i, last do
+            local key = keys[k]
+            if op == 'U' then call('SET', key, args[at + 1]); at = at + 1
+            elseif op == 'R' then call('SREM', key, args[at])
+            elseif op == 'I' then call('INCRBY', key, args[at])
+            elseif op == 'M' then
+                if below(call('GET', key), args[at]) then call('SET', key, args[at]) end
+            elseif op == 'E' then call('SET', key, args[at], 'EX', 86400)
+            end
+            at = at + 1
+        end
+    end
+    i = last + 1
 end
 return {0}
