@@ -3,7 +3,11 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod close;
+pub mod directory;
 pub mod event;
+pub mod hub;
 pub mod outbox;
+pub mod policy;
 pub mod settings;
