@@ -167,6 +167,8 @@ impl Global {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run the node: admit satellites and pass their messages to an agent
+    Listen(commands::listen::Args),
     /// Add credentials for a new client
     AddClient(commands::add::Args),
     /// List all clients
@@ -250,7 +252,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { Exit::Usage as u8 } else { Exit::Ok as u8 });
         }
     };
-    logging::start(cli.global.verbose);
+    logging::start(cli.global.verbose, &cli.command);
     match run(&cli) {
         Ok(()) => ExitCode::from(Exit::Ok as u8),
         Err(failure) if failure.is_closed_pipe() => ExitCode::from(Exit::Ok as u8),

@@ -13,6 +13,7 @@ pub mod delete;
 pub mod export;
 pub mod generate;
 pub mod list;
+pub mod listen;
 pub mod messages;
 pub mod metadata;
 pub mod migrate;
@@ -144,6 +145,7 @@ pub struct Target {
 pub fn run(command: &Command, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     use Permission::{Broadcast, Escalate, Propagate};
     match command {
+        Command::Listen(args) => listen::run(args, cx, out),
         Command::AddClient(args) => add::run(args, cx, out),
         Command::ListClients(args) => list::run(args, cx, out),
         Command::ExportClients(args) => export::run(args, cx, out),
