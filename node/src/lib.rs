@@ -7,7 +7,19 @@ pub mod agent;
 pub mod close;
 pub mod directory;
 pub mod event;
+mod files;
+mod http;
 pub mod hub;
+mod identity;
+mod limits;
 pub mod outbox;
 pub mod policy;
+pub mod server;
 pub mod settings;
+mod socket;
+#[cfg(test)]
+mod testing;
+mod tls;
+
+pub use server::{Health, Node, StartError};
+pub use tls::fingerprint;
