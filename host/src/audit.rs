@@ -12,9 +12,10 @@ mod gate;
 pub mod moment;
 mod reader;
 mod recorder;
-// report
+pub mod report;
 mod settings;
 
+pub(crate) use entry::short;
 pub use entry::{Entry, fingerprint};
 pub use file::Log;
 pub use reader::{Follower, Reader};

@@ -166,7 +166,11 @@ mod tests {
         assert!(ask(at, "GET /_healthz HTTP/1.1").await.starts_with("HTTP/1.1 503 "));
         vital.set(Health { listening: true, agent: false, storage: true, connections: 3, satellites: 2 });
         let degraded = ask(at, "GET /_healthz HTTP/1.1").await;
-        assert!(degraded.starts_with("HTTP/1.1 200 ") && degraded.contains("\"status\":\"degraded\"") && degraded.contains("\"connections\":3"));
+        assert!(
+            degraded.starts_with("HTTP/1.1 200 ")
+                && degraded.contains("\"status\":\"degraded\"")
+                && degraded.contains("\"connections\":3")
+        );
         let metrics = ask(at, "GET /metrics HTTP/1.1").await;
         assert!(metrics.contains("application/openmetrics-text") && metrics.contains("hivemind_storage_up 1"));
         assert!(ask(at, "POST /metrics HTTP/1.1").await.starts_with("HTTP/1.1 405 "));

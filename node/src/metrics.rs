@@ -58,9 +58,7 @@ impl Default for Metrics {
             connected: AtomicU64::default(),
             handshakes: Counters::new(std::iter::once("admitted").chain(Refusal::ALL.map(Refusal::word))),
             handshake_times: Times::default(),
-            messages: (0..=MessageType::ALL.len())
-                .map(|_| Counters::new(std::iter::once("allowed").chain(DENIALS)))
-                .collect(),
+            messages: (0..=MessageType::ALL.len()).map(|_| Counters::new(std::iter::once("allowed").chain(DENIALS))).collect(),
             allowed_times: Times::default(),
             denied_times: Times::default(),
             delivered: AtomicU64::default(),

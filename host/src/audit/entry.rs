@@ -114,7 +114,7 @@ pub fn fingerprint(access_key: &str) -> String {
 }
 
 /// The beginning of what somebody else chose.
-pub(super) fn short(text: &str) -> String {
+pub(crate) fn short(text: &str) -> String {
     let mut end = text.len().min(LONGEST);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -132,7 +132,8 @@ mod tests {
 
     #[test]
     fn a_line_holds_what_applies_and_no_key() {
-        let party = Party { address: IpAddr::from([192, 0, 2, 7]), client: Some(3), name: "kitchen", access_key: "its-access-key" };
+        let party =
+            Party { address: IpAddr::from([192, 0, 2, 7]), client: Some(3), name: "kitchen", access_key: "its-access-key" };
         let entry = Entry { time: 0, outcome: "unknown_key".into(), ..Entry::about("refused", &party) };
         let line = String::from_utf8(entry.line()).expect("UTF-8");
         let expected = format!(

@@ -207,7 +207,8 @@ mod tests {
             log.append(format!("{n:039}\n").as_bytes()).expect("written");
         }
         let read = |age| std::fs::read_to_string(Log::older(&path, age)).expect("there");
-        let lines: Vec<String> = [2, 1, 0].into_iter().flat_map(|age| read(age).lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+        let lines: Vec<String> =
+            [2, 1, 0].into_iter().flat_map(|age| read(age).lines().map(str::to_owned).collect::<Vec<_>>()).collect();
         let expected: Vec<String> = (14..20).map(|n| format!("{n:039}")).collect();
         assert_eq!(lines, expected);
         assert!(!Log::older(&path, 3).exists());
@@ -232,8 +233,9 @@ mod tests {
             }
         });
         let files = (0..1000).map(|age| Log::older(&path, age)).take_while(|file| file.exists());
-        let mut lines: Vec<String> =
-            files.flat_map(|file| std::fs::read_to_string(file).expect("there").lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+        let mut lines: Vec<String> = files
+            .flat_map(|file| std::fs::read_to_string(file).expect("there").lines().map(str::to_owned).collect::<Vec<_>>())
+            .collect();
         lines.sort();
         let mut expected: Vec<String> = (0..4).flat_map(|w| (0..200).map(move |n| format!("{w}-{n:030}"))).collect();
         expected.sort();

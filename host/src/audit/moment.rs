@@ -67,7 +67,8 @@ pub fn span(text: &str) -> Option<i64> {
 /// What was expected.
 pub fn parse_or_ago(given: &str) -> Result<i64, String> {
     let ago = span(given).map(|span| now() - span);
-    ago.or_else(|| parse(given)).ok_or_else(|| "expected a time such as 2026-01-31T12:00 (UTC), or a span such as 24h or 7d".to_owned())
+    ago.or_else(|| parse(given))
+        .ok_or_else(|| "expected a time such as 2026-01-31T12:00 (UTC), or a span such as 24h or 7d".to_owned())
 }
 
 /// The form that serde uses.
@@ -101,9 +102,22 @@ mod tests {
         assert_eq!(parse("2026-11-21"), parse("2026-11-21T00:00:00Z"));
         assert_eq!(parse("2026-11-21 19:33"), parse("2026-11-21T19:33:00.000Z"));
         assert_eq!(parse("2026-11-21T19:33:00.5"), parse("2026-11-21T19:33:00.500Z"));
-        for wrong in ["", "x", "2026", "2026-13-01", "2026-02-30", "2026-01-01T25:00", "2026-01-01T1:2:3:4", "2026-01-01T00:00:00.x", "-1-1-1"] {
+        for wrong in [
+            "",
+            "x",
+            "2026",
+            "2026-13-01",
+            "2026-02-30",
+            "2026-01-01T25:00",
+            "2026-01-01T1:2:3:4",
+            "2026-01-01T00:00:00.x",
+            "-1-1-1",
+        ] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
-        assert_eq!((span("90s"), span("2d"), span("d"), span("5"), span("-5m")), (Some(90_000), Some(172_800_000), None, None, None));
+        assert_eq!(
+            (span("90s"), span("2d"), span("d"), span("5"), span("-5m")),
+            (Some(90_000), Some(172_800_000), None, None, None)
+        );
     }
 }

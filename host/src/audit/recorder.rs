@@ -44,7 +44,10 @@ struct Gates {
 
 impl Gates {
     fn counts(&self, now: Instant, last: bool) -> Vec<Entry> {
-        [&self.admitted, &self.left, &self.refused, &self.denied, &self.too_slow].iter().flat_map(|g| g.counts(now, last)).collect()
+        [&self.admitted, &self.left, &self.refused, &self.denied, &self.too_slow]
+            .iter()
+            .flat_map(|g| g.counts(now, last))
+            .collect()
     }
 }
 
@@ -187,7 +190,10 @@ impl Writer {
         match self.log.append(&all) {
             Ok(()) => {
                 if self.failed.take().is_some() {
-                    tracing::warn!("the audit log {} is written again; {lost} lines are missing in it", self.log.path().display());
+                    tracing::warn!(
+                        "the audit log {} is written again; {lost} lines are missing in it",
+                        self.log.path().display()
+                    );
                 }
             }
             Err(error) => {
@@ -230,7 +236,13 @@ mod tests {
         let took = Duration::from_millis(12);
         recorder.see(&Event::Admitted { party: party(1), pattern: "XXpsk2", took });
         recorder.see(&Event::Judged { party: party(1), envelope: "bus", message_type: "speak", denied: None, took });
-        recorder.see(&Event::Judged { party: party(1), envelope: "bus", message_type: "x", denied: Some("acl_disallowed_type"), took });
+        recorder.see(&Event::Judged {
+            party: party(1),
+            envelope: "bus",
+            message_type: "x",
+            denied: Some("acl_disallowed_type"),
+            took,
+        });
         for _ in 0..10_000 {
             recorder.see(&Event::Refused { party: Party { client: None, ..party(0) }, refusal: Refusal::UnknownKey });
         }

@@ -142,7 +142,8 @@ pub fn run(args: &Args, cx: &Context<'_>, _out: &mut dyn Write) -> Result<(), Fa
         && let Agent::Ovos { url } = &read.settings.agent
         && !is_reachable(bus_address(url))
     {
-        read.remarks.push(format!("no messagebus answers at {}, so this node answers utterances itself (echo)", bus_address(url)));
+        read.remarks
+            .push(format!("no messagebus answers at {}, so this node answers utterances itself (echo)", bus_address(url)));
         read.settings.agent = Agent::Echo;
     }
     read.remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
@@ -179,7 +180,8 @@ async fn serve(args: &Args, session: &Session, read: settings::Read, cx: &Contex
     let server = match metrics_at {
         None => None,
         Some(at) => Some(Server::start(at, Arc::clone(&metrics), Arc::clone(&vital)).await.map_err(|e| {
-            Failure::new(Exit::Failed, "address", format!("cannot serve metrics on {at}: {e}")).help("choose another --metrics address")
+            Failure::new(Exit::Failed, "address", format!("cannot serve metrics on {at}: {e}"))
+                .help("choose another --metrics address")
         })?),
     };
     let observer = Arc::new(Several(observers));
@@ -240,7 +242,9 @@ fn recorder(read: &settings::Read) -> Result<Option<Arc<Recorder>>, Failure> {
     let Some(file) = &read.audit.file else { return Ok(None) };
     let log = Log::new(file.clone(), read.audit.max_bytes, read.audit.keep);
     let started = Recorder::start(log);
-    started.map(|recorder| Some(Arc::new(recorder))).map_err(|e| Failure::new(Exit::Failed, "no-threads", format!("the audit log: {e}")))
+    started
+        .map(|recorder| Some(Arc::new(recorder)))
+        .map_err(|e| Failure::new(Exit::Failed, "no-threads", format!("the audit log: {e}")))
 }
 
 fn refused(error: StartError) -> Failure {
@@ -251,11 +255,11 @@ fn refused(error: StartError) -> Failure {
                 .help("another program listens there, a Python node maybe: stop it, or choose another --port")
         }
         StartError::Bind { error, .. } if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            Failure::new(Exit::Config, "address", message).help("ports below 1024 need a right of their own; choose another --port")
+            Failure::new(Exit::Config, "address", message)
+                .help("ports below 1024 need a right of their own; choose another --port")
         }
-        StartError::Bind { .. } => {
-            Failure::new(Exit::Config, "address", message).help("correct `host` and `port` of network_protocol, or --host and --port")
-        }
+        StartError::Bind { .. } => Failure::new(Exit::Config, "address", message)
+            .help("correct `host` and `port` of network_protocol, or --host and --port"),
         StartError::Identity(_) => Failure::new(Exit::Config, "identity", message),
         StartError::Tls(_) => Failure::new(Exit::Config, "certificate", message),
         _ => Failure::new(Exit::Failed, "start", message),

@@ -96,7 +96,7 @@ impl Desk {
     fn run(&self, words: &[&str]) -> Result<String, Failure> {
         let cli = Cli::read(std::iter::once(&"hivemind-host").chain(words)).map_err(|e| Failure::usage(e.to_string()))?;
         let places = Places { config: self.folder.path().join("c"), data: self.folder.path().join("d") };
-        let cx = Context { global: &cli.global, places, opener: self, console: self };
+        let cx = Context { global: &cli.global, places, opener: self, console: self, subject: RefCell::default() };
         let mut out = Vec::new();
         run(&cli.command, &cx, &mut out)?;
         Ok(String::from_utf8(out).expect("UTF-8"))

@@ -9,7 +9,10 @@ pub(super) fn remarks(root: &Block<'_>) -> Result<Vec<String>, Failure> {
     let mut remarks = Vec::new();
     let transports = root.block("network_protocol")?;
     remarks.extend(
-        transports.names().filter(|name| *name != WEBSOCKET).map(|name| format!("network_protocol.{name} is not offered: satellites connect by WebSocket")),
+        transports
+            .names()
+            .filter(|name| *name != WEBSOCKET)
+            .map(|name| format!("network_protocol.{name} is not offered: satellites connect by WebSocket")),
     );
     let listener = transports.block(WEBSOCKET)?;
     for name in ["trusted_proxy_cidrs", "trusted_client_ip_headers"] {

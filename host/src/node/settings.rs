@@ -85,7 +85,12 @@ pub struct Read {
 ///
 /// # Errors
 /// A configuration failure naming file and key; a usage failure for an option.
-pub fn read(config: &Config, places: &Places, given: &Given, environment: &dyn Fn(&str) -> Option<String>) -> Result<Read, Failure> {
+pub fn read(
+    config: &Config,
+    places: &Places,
+    given: &Given,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Read, Failure> {
     read_stored(config, places, given, environment).map_err(|failure| config.named(failure))
 }
 
@@ -109,7 +114,7 @@ fn read_stored(
         last_seen_interval: interval.unwrap_or(Duration::MAX),
         min_password_bits: password_bits(&root, environment)?,
         allow_empty: given.allow_empty,
-        limits: limits(&own.block("limits")?)?,
+        limits: limits(&root, &own.block("limits")?)?,
         metrics: metrics(&own, given)?,
     };
     Ok(Read {
@@ -218,7 +223,15 @@ fn agent(root: &Block<'_>, given: &Given) -> Result<Agent, Failure> {
     Ok(Agent::Ovos { url: format!("ws://{host}:{port}/core") })
 }
 
-/// The chain behind the whitelist. What is not known here cannot be enforced here, so it is no chain to start with.
+/// The chain behind the whitelist.
+///
+/// # Errors
+/// A configuration failure naming the entry.
+pub fn chain(config: &Config) -> Result<Vec<Policy>, Failure> {
+    policy(&Block::root(config.stored())).map_err(|failure| config.named(failure))
+}
+
+/// The same of a file's settings. What is not known here cannot be enforced here, so it is no chain to start with.
 fn policy(root: &Block<'_>) -> Result<Vec<Policy>, Failure> {
     let block = root.block("policy")?;
     let chain = match block.get("chain") {
@@ -236,8 +249,10 @@ fn policy(root: &Block<'_>) -> Result<Vec<Policy>, Failure> {
         match name {
             Some(OVOS_POLICY) => policies.push(Policy::Ovos),
             _ => {
-                let message = format!("policy.chain[{position}]: expected {{\"module\": \"{OVOS_POLICY}\"}}, found another policy");
-                return Err(Failure::config(message).help("a policy that is not known cannot be enforced; remove it, or keep the Python node"));
+                let message =
+                    format!("policy.chain[{position}]: expected {{\"module\": \"{OVOS_POLICY}\"}}, found another policy");
+                return Err(Failure::config(message)
+                    .help("a policy that is not known cannot be enforced; remove it, or keep the Python node"));
             }
         }
     }
@@ -253,7 +268,7 @@ fn password_bits(root: &Block<'_>, environment: &dyn Fn(&str) -> Option<String>)
     Ok((checked && !disabled && bits > 0.0).then_some(bits))
 }
 
-fn limits(block: &Block<'_>) -> Result<Limits, Failure> {
+fn limits(root: &Block<'_>, block: &Block<'_>) -> Result<Limits, Failure> {
     block.only(&["connections", "connections_per_address", "handshakes", "handshake_seconds", "outbox_bytes", "derivations"])?;
     let mut limits = Limits::default();
     let millions = 1..=10_000_000;
@@ -265,6 +280,8 @@ fn limits(block: &Block<'_>) -> Result<Limits, Failure> {
     limits.handshake_time = block.whole("handshake_seconds", 5..=3600)?.map_or(limits.handshake_time, Duration::from_secs);
     limits.outbox_bytes = size(block, "outbox_bytes", 65_536..=1 << 30)?.unwrap_or(limits.outbox_bytes);
     limits.derivations = size(block, "derivations", 1..=64)?.unwrap_or(limits.derivations);
+    let interval = root.number("ping_flood_interval")?.map(Duration::try_from_secs_f64);
+    limits.ping_flood_interval = interval.map_or(limits.ping_flood_interval, |interval| interval.unwrap_or(Duration::MAX));
     Ok(limits)
 }
 

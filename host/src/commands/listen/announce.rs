@@ -58,7 +58,15 @@ pub(super) fn started(facts: &Facts<'_>, format: LogFormat, console: &dyn Consol
     if format == LogFormat::Json {
         let metrics = facts.metrics.map(|at| at.to_string());
         let audit = facts.audit.map(|path| path.display().to_string());
-        tracing::info!(url = facts.url(), backend = facts.module, clients = facts.live, agent = facts.agent(), metrics, audit, "listening");
+        tracing::info!(
+            url = facts.url(),
+            backend = facts.module,
+            clients = facts.live,
+            agent = facts.agent(),
+            metrics,
+            audit,
+            "listening"
+        );
         return;
     }
     let mut lines = vec![format!("Listening on {}", facts.url())];
@@ -77,7 +85,8 @@ pub(super) fn started(facts: &Facts<'_>, format: LogFormat, console: &dyn Consol
             String::new(),
             "There are no clients yet, so nobody is admitted. In another terminal:".to_owned(),
             "  hivemind-host add-client --name kitchen --allow recognizer_loop:utterance".to_owned(),
-            "and with the access key and the password that it prints, on a satellite (pip install hivemind-bus-client):".to_owned(),
+            "and with the access key and the password that it prints, on a satellite (pip install hivemind-bus-client):"
+                .to_owned(),
             format!("  hivemind-client terminal --host {} --port {port} --key KEY --password PASSWORD", facts.host()),
         ]);
     }

@@ -79,7 +79,9 @@ impl Logged {
             Some(code) => {
                 self.failures.fetch_add(1, Relaxed);
                 if !self.storage_is_away.swap(true, Relaxed) {
-                    tracing::error!("the storage failed ({call}: {code}); satellites are told to come back, until it answers again");
+                    tracing::error!(
+                        "the storage failed ({call}: {code}); satellites are told to come back, until it answers again"
+                    );
                 }
             }
         }
