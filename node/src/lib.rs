@@ -3,17 +3,24 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod admission;
 pub mod agent;
 pub mod close;
 pub mod directory;
 pub mod event;
 mod files;
+mod frame;
 pub mod hub;
 pub mod outbox;
+mod peer;
 pub mod policy;
+mod relay;
+mod seat;
 pub mod server;
 pub mod settings;
+mod standing;
 #[cfg(test)]
 mod testing;
+mod text;
 
 pub use server::{Health, Node, StartError};
