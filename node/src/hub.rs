@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use hivemind_protocol::Message;
 use hivemind_store::Client;
 
 use crate::agent::Agent;
@@ -42,15 +43,6 @@ pub struct Arrival {
     pub address: IpAddr,
     /// The session in the name that it was greeted by; its HELLO gives it another.
     pub session_id: String,
-}
-
-/// A message of a satellite, out of its session.
-#[derive(Debug, Clone, Copy)]
-pub enum Incoming<'m> {
-    /// An envelope as JSON text.
-    Json(&'m [u8]),
-    /// A binary frame (WIRE-1).
-    Binary(&'m [u8]),
 }
 
 /// The satellites that are connected.
@@ -119,7 +111,7 @@ impl Seat {
     ///
     /// # Errors
     /// The close that ends its connection.
-    pub async fn receive(&mut self, message: Incoming<'_>) -> Result<(), Close> {
+    pub async fn receive(&mut self, message: Message<'_>) -> Result<(), Close> {
         let _ = message;
         todo!()
     }

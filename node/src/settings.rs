@@ -86,6 +86,8 @@ pub struct Limits {
     pub outbox_bytes: usize,
     /// Passwords stretched into keys at once, each in 64 MiB.
     pub derivations: usize,
+    /// A PING of the network is answered to everybody at most this often, in between to whoever asks.
+    pub ping_flood_interval: Duration,
 }
 
 impl Default for Limits {
@@ -97,6 +99,7 @@ impl Default for Limits {
             handshake_time: Duration::from_secs(60),
             outbox_bytes: 8 << 20,
             derivations: 2,
+            ping_flood_interval: Duration::from_secs(30),
         }
     }
 }
