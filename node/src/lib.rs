@@ -10,7 +10,10 @@ pub mod directory;
 pub mod event;
 mod files;
 mod frame;
+mod http;
 pub mod hub;
+mod identity;
+mod limits;
 pub mod outbox;
 mod peer;
 pub mod policy;
@@ -18,9 +21,12 @@ mod relay;
 mod seat;
 pub mod server;
 pub mod settings;
+mod socket;
 mod standing;
 #[cfg(test)]
 mod testing;
 mod text;
+mod tls;
 
 pub use server::{Health, Node, StartError};
+pub use tls::fingerprint;
