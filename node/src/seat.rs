@@ -1,6 +1,5 @@
 //! One satellite's place in the hub: what its messages are checked against, and where each goes.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,7 +12,6 @@ use crate::close::Close;
 use crate::event::Event;
 use crate::frame::{self, Frame, quoted};
 use crate::hub::{Arrival, Hub, peer_name, revoked};
-use crate::outbox::Item;
 use crate::peer::Peer;
 use crate::policy::{self, Additions, Denial};
 use crate::relay::is_readable;
@@ -276,9 +274,9 @@ impl Seat {
 
     /// Passes a bus message to the agent if the policy lets it. The record has been looked at.
     pub(crate) fn pass_to_agent(&mut self, request: &Request<'_>) -> Judged {
-        let sent = self.admit(request).and_then(|message| {
-            self.hub.agent.send(message).map_err(|unavailable| Denial::unavailable(unavailable.0))
-        });
+        let sent = self
+            .admit(request)
+            .and_then(|message| self.hub.agent.send(message).map_err(|unavailable| Denial::unavailable(unavailable.0)));
         match sent {
             Ok(()) => Judged::Passed,
             Err(denial) => self.deny(&request.kind().1, denial),
