@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod close;
+mod connection;
 pub mod directory;
 pub mod event;
 mod files;
@@ -12,8 +13,10 @@ mod http;
 pub mod hub;
 mod identity;
 mod limits;
+mod listener;
 pub mod outbox;
 pub mod policy;
+mod psk;
 pub mod server;
 pub mod settings;
 mod socket;

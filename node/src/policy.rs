@@ -90,9 +90,8 @@ impl Denial {
     /// A list of the session to which something has to be added is none.
     pub(crate) fn no_list(field: &str) -> Self {
         let mutation = if field == SKILLS { "AddBlacklistedSkill" } else { "AddBlacklistedIntent" };
-        let data = format!(
-            "{{\"policy\":\"OVOSAgentPolicy\",\"mutation\":\"{mutation}\",\"error\":\"session.{field} is not a list\"}}"
-        );
+        let data =
+            format!("{{\"policy\":\"OVOSAgentPolicy\",\"mutation\":\"{mutation}\",\"error\":\"session.{field} is not a list\"}}");
         Self { data: data.into(), ..Self::new(Self::POLICY_ERROR, "mutation raised") }
     }
 }
@@ -118,11 +117,7 @@ pub(crate) fn check_type(standing: &Standing, message_type: &str) -> Result<(), 
 }
 
 /// The rest of the chain. `session_id` is the one that the agent would see.
-pub(crate) fn check_session<'s>(
-    chain: &[Policy],
-    standing: &'s Standing,
-    session_id: &str,
-) -> Result<Additions<'s>, Denial> {
+pub(crate) fn check_session<'s>(chain: &[Policy], standing: &'s Standing, session_id: &str) -> Result<Additions<'s>, Denial> {
     if session_id == DEVICE_SESSION && !standing.client.is_admin {
         let reason = "non-admin clients may not inject 'default' session payloads";
         let data = Cow::Borrowed("{\"session_id\":\"default\"}");
