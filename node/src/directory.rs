@@ -10,6 +10,7 @@ mod seen;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hivemind_model::{Changes, Token};
@@ -19,7 +20,8 @@ use tokio::sync::Mutex;
 
 use crate::event::{Event, Observer};
 
-pub(crate) use census::Census;
+use census::Census;
+pub(crate) use census::FILE as CENSUS_FILE;
 use seen::Seen;
 
 /// An unknown access key makes the node read its storage again, at most this often.
@@ -65,6 +67,10 @@ pub struct Directory {
     census: Census,
     synced: Mutex<Option<(Instant, Result<(), Unknowable>)>>,
     seen: Seen,
+    /// Whether the last call was answered.
+    answers: AtomicBool,
+    /// Whether the storage held what it held when it was last counted.
+    complete: AtomicBool,
 }
 
 impl fmt::Debug for Directory {
@@ -98,6 +104,8 @@ impl Directory {
             census: Census::new(setup.census, setup.allow_empty),
             synced: Mutex::default(),
             seen,
+            answers: AtomicBool::new(true),
+            complete: AtomicBool::new(true),
         });
         tokio::spawn(seen::write(Arc::downgrade(&directory), touches));
         directory
@@ -148,7 +156,15 @@ impl Directory {
     /// If the storage failed or seems to have lost its records.
     pub async fn count(&self) -> Result<(), Unknowable> {
         let records = self.call("count", self.clients.count()).await.map_err(Unknowable::Storage)?;
-        self.census.compare(records).await
+        let answer = self.census.compare(records).await;
+        self.complete.store(answer.is_ok(), Ordering::Relaxed);
+        answer
+    }
+
+    /// Whether the storage answered when it was last asked, and held what it held when it was last counted.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.answers.load(Ordering::Relaxed) && self.complete.load(Ordering::Relaxed)
     }
 
     /// The record as it is now; `None` if the client was revoked or has another access key.
@@ -198,6 +214,10 @@ impl Directory {
             Err(Error::Backend(error)) => Some(error.code()),
             _ => None,
         };
+        // Mostly it is so already, and a store would be seen by all processors.
+        if self.answers.load(Ordering::Relaxed) != error.is_none() {
+            self.answers.store(error.is_none(), Ordering::Relaxed);
+        }
         self.observer.see(&Event::Called { call, took: start.elapsed(), error });
         answer
     }

@@ -3,8 +3,9 @@
 //! A satellite that does not read loses its connection, and holds up nobody else.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::close::Close;
@@ -33,15 +34,22 @@ impl Item {
 #[derive(Debug, Clone)]
 pub struct Outbox {
     queue: UnboundedSender<Item>,
-    waiting: Arc<AtomicUsize>,
+    state: Arc<State>,
     limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: AtomicUsize,
+    overflowed: AtomicBool,
+    urgent: Arc<Notify>,
 }
 
 /// The end that the owner of the socket reads.
 #[derive(Debug)]
 pub struct Inbox {
     queue: UnboundedReceiver<Item>,
-    waiting: Arc<AtomicUsize>,
+    state: Arc<State>,
 }
 
 /// Why nothing was put into an outbox.
@@ -57,24 +65,31 @@ pub enum Refused {
 #[must_use]
 pub fn outbox(limit: usize) -> (Outbox, Inbox) {
     let (sender, receiver) = unbounded_channel();
-    let waiting = Arc::new(AtomicUsize::new(0));
-    (Outbox { queue: sender, waiting: Arc::clone(&waiting), limit }, Inbox { queue: receiver, waiting })
+    let state = Arc::new(State::default());
+    (Outbox { queue: sender, state: Arc::clone(&state), limit }, Inbox { queue: receiver, state })
 }
 
 impl Outbox {
     /// Puts something in, whatever else is done at the same time in the order of the calls.
     ///
     /// # Errors
-    /// If it is full or its connection is gone. A close always fits.
+    /// If it is full, which ends its connection, or that is gone. A close always fits.
     pub fn send(&self, item: Item) -> Result<(), Refused> {
         let size = item.size();
-        let before = self.waiting.fetch_add(size, Ordering::Relaxed);
+        let before = self.state.waiting.fetch_add(size, Ordering::Relaxed);
         // One item that is larger than the limit still goes through an empty queue.
         if size > 0 && before > 0 && before + size > self.limit {
-            self.waiting.fetch_sub(size, Ordering::Relaxed);
+            self.state.waiting.fetch_sub(size, Ordering::Relaxed);
+            self.state.overflowed.store(true, Ordering::Relaxed);
+            self.state.urgent.notify_one();
             return Err(Refused::Full);
         }
-        self.queue.send(item).map_err(|_| Refused::Gone)
+        let is_end = matches!(item, Item::Close(_));
+        self.queue.send(item).map_err(|_| Refused::Gone)?;
+        if is_end {
+            self.state.urgent.notify_one();
+        }
+        Ok(())
     }
 }
 
@@ -82,14 +97,26 @@ impl Inbox {
     /// The next item; `None` once every [`Outbox`] is gone.
     pub async fn next(&mut self) -> Option<Item> {
         let item = self.queue.recv().await?;
-        self.waiting.fetch_sub(item.size(), Ordering::Relaxed);
+        self.state.waiting.fetch_sub(item.size(), Ordering::Relaxed);
         Some(item)
     }
 
     /// The next item if one is there.
     pub fn try_next(&mut self) -> Option<Item> {
         let item = self.queue.try_recv().ok()?;
-        self.waiting.fetch_sub(item.size(), Ordering::Relaxed);
+        self.state.waiting.fetch_sub(item.size(), Ordering::Relaxed);
         Some(item)
+    }
+
+    /// Notified when there is something that does not wait for all before it: a close, or that something did not fit.
+    #[must_use]
+    pub fn urgent(&self) -> Arc<Notify> {
+        Arc::clone(&self.state.urgent)
+    }
+
+    /// Whether something did not fit and is lost.
+    #[must_use]
+    pub fn overflowed(&self) -> bool {
+        self.state.overflowed.load(Ordering::Relaxed)
     }
 }

@@ -1,10 +1,19 @@
-//! The Noise handshake, both sides of it.
+//! The Noise handshake, both sides of it: `XXpsk2` for those who have not met, `KKpsk0` for those who have.
+//!
+//! What a node has said in clear text is bound into it, so that whoever changes the offer on its way breaks the handshake. The key
+//! from the password is first needed when the first message is read, so that it can be looked up or derived after the satellite has
+//! chosen.
+
+mod initiator;
+mod noise;
+mod responder;
 
 use std::borrow::Cow;
+use std::fmt;
 
-use crate::key::StaticKey;
-use crate::object::RawJson;
-use crate::psk::Psk;
+pub use initiator::{Initiator, Satellite};
+pub use responder::Responder;
+
 use crate::session::Session;
 
 /// Which keys are known before.
@@ -17,7 +26,7 @@ pub enum Pattern {
 }
 
 impl Pattern {
-    /// Its name in the offer.
+    /// Its name in an offer.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -37,7 +46,7 @@ pub enum Suite {
 }
 
 impl Suite {
-    /// Its name in the offer.
+    /// Its name in an offer.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -47,7 +56,7 @@ impl Suite {
     }
 }
 
-/// Why a handshake is not continued.
+/// Why a handshake ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HandshakeError {
@@ -57,12 +66,12 @@ pub enum HandshakeError {
     Malformed,
     /// Pattern or suite is none that was offered.
     NotOffered {
-        /// What was asked for, as `pattern/suite`, shortened.
+        /// What was asked for, as `pattern/suite`; printable, and no more than 90 bytes.
         asked: String,
     },
-    /// What was received does not fit: another password, another key, another offer.
+    /// A message does not fit: another password, another key, another offer.
     Failed,
-    /// It was not the turn of this step.
+    /// It was not this step's turn, or the handshake had failed before.
     OutOfTurn,
 }
 
@@ -70,9 +79,28 @@ impl HandshakeError {
     /// The reason a node closes with.
     #[must_use]
     pub fn reason(&self) -> Cow<'static, str> {
-        todo!()
+        match self {
+            Self::NotNoise => "this node requires the v3 Noise handshake".into(),
+            Self::Malformed => "malformed Noise envelope".into(),
+            Self::NotOffered { asked } => format!("pattern/suite not offered: {asked}").into(),
+            Self::Failed | Self::OutOfTurn => "handshake failure: ".into(),
+        }
     }
 }
+
+impl fmt::Display for HandshakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotNoise => f.write_str("a HANDSHAKE without 'noise': a satellite that speaks protocol 3 was expected"),
+            Self::Malformed => f.write_str("a HANDSHAKE whose 'noise' is not understood"),
+            Self::NotOffered { asked } => write!(f, "a HANDSHAKE that asks for {asked}, which was not offered"),
+            Self::Failed => f.write_str("a Noise message that does not fit: the password, a key or the offer differs"),
+            Self::OutOfTurn => f.write_str("a Noise message out of turn"),
+        }
+    }
+}
+
+impl std::error::Error for HandshakeError {}
 
 /// What a satellite chose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +114,7 @@ pub struct Selected {
 /// What follows from a message.
 #[derive(Debug)]
 pub enum Step {
-    /// The payload of a HANDSHAKE to send; another message follows.
+    /// The payload of a HANDSHAKE to send; the other's next message follows.
     Reply(Vec<u8>),
     /// The session is up.
     Done {
@@ -94,82 +122,12 @@ pub enum Step {
         reply: Option<Vec<u8>>,
         /// What seals and opens from here on.
         session: Session,
-        /// The other's public key: to be compared with the one that is pinned.
+        /// The other's public key, to be compared with the one that is pinned.
         remote_static: [u8; 32],
         /// Which keys were known before.
         pattern: Pattern,
     },
 }
 
-/// The node's side.
-#[derive(Debug)]
-pub struct Responder {}
-
-impl Responder {
-    /// A responder for one connection: both payloads as they were sent, and the satellite's key if one is pinned.
-    #[must_use]
-    pub fn new(_key: &StaticKey, _hello_payload: &[u8], _offer_payload: &[u8], _pinned: Option<[u8; 32]>) -> Self {
-        todo!()
-    }
-
-    /// Takes the satellite's first HANDSHAKE payload. The PSK may be looked up or derived now; [`Responder::read_first`] follows.
-    ///
-    /// # Errors
-    /// If it is not one, or chooses what was not offered.
-    pub fn select(&mut self, _payload: RawJson<'_>) -> Result<Selected, HandshakeError> {
-        todo!()
-    }
-
-    /// Reads the first message, which [`Responder::select`] has kept, and writes the second.
-    ///
-    /// # Errors
-    /// If it does not fit.
-    pub fn read_first(&mut self, _psk: &Psk) -> Result<Step, HandshakeError> {
-        todo!()
-    }
-
-    /// Reads the third message, a whole HANDSHAKE payload. Follows a [`Step::Reply`].
-    ///
-    /// # Errors
-    /// If it does not fit.
-    pub fn read_last(&mut self, _payload: RawJson<'_>) -> Result<Step, HandshakeError> {
-        todo!()
-    }
-}
-
-/// The satellite's side.
-#[derive(Debug)]
-pub struct Initiator {}
-
-impl Initiator {
-    /// An initiator: both payloads as they were received, and the node's key if it is known, which makes it `KKpsk0` if that is offered.
-    ///
-    /// # Errors
-    /// If the offer is not understood or the suite not in it.
-    pub fn new(
-        _key: &StaticKey,
-        _hello_payload: RawJson<'_>,
-        _offer_payload: RawJson<'_>,
-        _known: Option<[u8; 32]>,
-        _suite: Suite,
-        _psk: &Psk,
-    ) -> Result<Self, HandshakeError> {
-        todo!()
-    }
-
-    /// The payload of the first HANDSHAKE.
-    ///
-    /// # Errors
-    /// If it was written before.
-    pub fn first(&mut self) -> Result<Vec<u8>, HandshakeError> {
-        todo!()
-    }
-
-    /// Reads the node's HANDSHAKE payload. Always [`Step::Done`].
-    ///
-    /// # Errors
-    /// If it does not fit.
-    pub fn read(&mut self, _payload: RawJson<'_>) -> Result<Step, HandshakeError> {
-        todo!()
-    }
-}
+#[cfg(test)]
+pub(crate) mod tests;

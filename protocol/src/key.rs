@@ -2,12 +2,13 @@
 
 use std::fmt;
 
+use snow::params::DHChoice;
+use snow::resolvers::{CryptoResolver, DefaultResolver};
 use zeroize::Zeroizing;
 
 /// A private X25519 key. It is wiped, and `Debug` shows nothing of it.
 #[derive(Clone)]
 pub struct StaticKey {
-    #[expect(dead_code)]
     private: Zeroizing<[u8; 32]>,
     public: [u8; 32],
 }
@@ -18,25 +19,41 @@ impl StaticKey {
     /// # Errors
     /// If the system has no randomness.
     pub fn generate() -> Result<Self, getrandom::Error> {
-        todo!()
+        let mut private = Zeroizing::new([0; 32]);
+        getrandom::fill(private.as_mut())?;
+        Ok(Self::new(private))
     }
 
-    /// Reads a key file: 64 hexadecimal digits, white space around them.
+    /// Reads a key file: 64 hexadecimal digits, with or without white space around them.
     #[must_use]
-    pub fn from_hex(_text: &str) -> Option<Self> {
-        todo!()
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let digits = text.trim_ascii();
+        let mut private = Zeroizing::new([0; 32]);
+        (digits.len() == 64 && base16ct::mixed::decode(digits, private.as_mut()).is_ok()).then(|| Self::new(private))
     }
 
-    /// What is written to a key file.
+    /// What is written to a key file: 64 lowercase hexadecimal digits, and no line end, as the Python node does.
     #[must_use]
     pub fn to_hex(&self) -> Zeroizing<String> {
-        todo!()
+        Zeroizing::new(base16ct::lower::encode_string(&*self.private))
     }
 
     /// The public key.
     #[must_use]
     pub const fn public(&self) -> [u8; 32] {
         self.public
+    }
+
+    pub(crate) fn private(&self) -> &[u8; 32] {
+        &self.private
+    }
+
+    fn new(private: Zeroizing<[u8; 32]>) -> Self {
+        let mut dh = DefaultResolver.resolve_dh(&DHChoice::Curve25519).expect("snow is built with X25519");
+        dh.set(&*private);
+        let mut public = [0; 32];
+        public.copy_from_slice(dh.pubkey());
+        Self { private, public }
     }
 }
 

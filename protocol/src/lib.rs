@@ -15,13 +15,15 @@ pub mod object;
 pub mod opening;
 pub mod psk;
 pub mod session;
+#[cfg(test)]
+mod vectors;
 
 pub use authorization::{AuthorizationError, Credentials};
 pub use binary::{BinaryFrame, FrameError};
 pub use bus::Bus;
 pub use canonical::canonical;
 pub use envelope::{Envelope, EnvelopeError};
-pub use handshake::{HandshakeError, Initiator, Pattern, Responder, Selected, Step, Suite};
+pub use handshake::{HandshakeError, Initiator, Pattern, Responder, Satellite, Selected, Step, Suite};
 pub use key::StaticKey;
 pub use message_type::MessageType;
 pub use object::{Malformed, Object, RawJson};

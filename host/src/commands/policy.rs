@@ -4,7 +4,6 @@ use std::io::Write;
 
 use hivemind_node::policy::{Verdict, judge};
 use hivemind_node::settings::Policy;
-use hivemind_store::Client;
 use serde_json::{Value, json};
 
 use super::{Context, pick, show};
@@ -48,7 +47,7 @@ pub fn run(command: &Command, cx: &Context<'_>, out: &mut dyn Write) -> Result<(
             let session = cx.open(config)?;
             let client = pick::named(&args.id, &session.clients, cx)?;
             let verdict = judge(&chain, &client, &args.message_type, &args.session);
-            writeln!(out, "{}", pretty(&described(&verdict, &chain, &client), b"  "))?;
+            writeln!(out, "{}", pretty(&described(&verdict), b"  "))?;
             Ok(())
         }
     }
@@ -70,7 +69,7 @@ fn list(chain: &[Policy], out: &mut dyn Write) -> Result<(), Failure> {
 }
 
 /// The Python node's form.
-fn described(verdict: &Verdict, chain: &[Policy], client: &Client) -> Value {
+fn described(verdict: &Verdict) -> Value {
     match verdict {
         Verdict::Denied(denial) => json!({
             "denied": true,
@@ -79,17 +78,10 @@ fn described(verdict: &Verdict, chain: &[Policy], client: &Client) -> Value {
             "data": serde_json::from_str::<Value>(&denial.data).unwrap_or_default(),
             "mutations": [],
         }),
-        _ => {
-            let mut mutations = Vec::new();
-            if chain.contains(&Policy::Ovos) {
-                let lists = [("skills", client.metadata.skill_blacklist()), ("intents", client.metadata.intent_blacklist())];
-                mutations.extend(
-                    lists
-                        .into_iter()
-                        .filter(|(_, list)| !list.is_empty())
-                        .map(|(what, list)| json!({"blacklisted": what, "items": list})),
-                );
-            }
+        Verdict::Allowed { blacklisted_skills, blacklisted_intents } => {
+            let lists = [("blacklisted_skills", blacklisted_skills), ("blacklisted_intents", blacklisted_intents)];
+            let set = lists.into_iter().filter(|(_, items)| !items.is_empty());
+            let mutations: Vec<Value> = set.map(|(name, items)| json!({"session": name, "add": items})).collect();
             json!({"denied": false, "code": null, "reason": null, "data": {}, "mutations": mutations})
         }
     }
