@@ -37,6 +37,7 @@ Every op takes an optional "as": the name of a satellite, "main" by default.
 """
 import json
 import os
+import shutil
 import sys
 import tempfile
 import threading
@@ -106,6 +107,9 @@ class Satellite(HiveMessageBusClient):
         self.bus = FakeBus()
         folder = cmd["identity"]
         os.makedirs(folder, exist_ok=True)
+        rsa = os.path.join(folder, "unnamed-node.pem")
+        if "SATELLITE_RSA_KEY" in os.environ and not os.path.exists(rsa):
+            shutil.copyfile(os.environ["SATELLITE_RSA_KEY"], rsa)
         scheme = "wss://" if cmd.get("tls") else ""
         super().__init__(key=cmd["key"], password=cmd["password"], host=scheme + cmd["host"], port=cmd["port"],
                          useragent=cmd.get("useragent", "satellite"),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use serde_json::{Map, Value, json};
 
@@ -51,6 +52,9 @@ impl Satellites {
         let mut command = Command::new(venv().join("bin/python"));
         let log = std::fs::File::create(home.join("log")).expect("a log");
         command.arg(root().join("tests/python/satellite.py")).stderr(Stdio::from(log));
+        let rsa = home.join("rsa.pem");
+        std::fs::write(&rsa, rsa_key()).expect("written");
+        command.env("SATELLITE_RSA_KEY", rsa);
         Self { peer: Peer::of(command, &home), identities: home.join("identities"), port: site.port() }
     }
 
@@ -142,6 +146,15 @@ impl Satellites {
             other => panic!("{other}"),
         }
     }
+}
+
+/// A key that all satellites share: each would take seconds to make its own, and nothing here goes by it.
+fn rsa_key() -> &'static [u8] {
+    static KEY: OnceLock<Vec<u8>> = OnceLock::new();
+    KEY.get_or_init(|| {
+        let key = openssl::rsa::Rsa::generate(2048).and_then(|key| key.private_key_to_pem());
+        key.expect("a key")
+    })
 }
 
 fn request(name: &str, op: &str, members: &Value) -> Value {
