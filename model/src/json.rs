@@ -10,7 +10,7 @@ mod parse;
 mod text;
 
 pub use names::Name;
-pub use parse::{MAX_DEPTH, ParseError, Shape, check, members, parse, without_comments};
+pub use parse::{MAX_DEPTH, ParseError, Part, Shape, check, members, outline, parse, without_comments};
 pub use text::{quote, quote_into};
 
 use std::borrow::Cow;
