@@ -30,8 +30,9 @@ Every op takes an optional "as": the name of a satellite, "main" by default.
   up        -> waits until a session is up again
   end       -> {"code", "reason"} of the next end of a connection
   close     for good
-  swarm     the members of connect, with clients: [[key, password]...] and
-            identity: a folder for all -> the outcomes, all connected at once
+  swarm     the members of connect, with clients: [[key, password]...],
+            identity: a folder for all, psks: {node_id: what is derived from
+            the password} -> the outcomes, all connected at once
   ask_all   type, reply -> [the data of each one's answer]: each of the swarm
             sends {"number": n} and waits for the reply
 """
@@ -53,6 +54,7 @@ from hivemind_bus_client.client import HiveMessageBusClient  # noqa: E402
 from hivemind_bus_client.fakebus import FakeBus  # noqa: E402
 from hivemind_bus_client.identity import NodeIdentity  # noqa: E402
 from hivemind_bus_client.message import HiveMessage, HiveMessageType  # noqa: E402
+from hivemind_bus_client.noise import save_cached_psk  # noqa: E402
 from hivemind_bus_client.serialization import HiveMindBinaryPayloadType  # noqa: E402
 from json_database import JsonStorage  # noqa: E402
 from ovos_bus_client import Message  # noqa: E402
@@ -182,6 +184,8 @@ def swarm(satellites, cmd):
     for number, (key, password) in enumerate(cmd["clients"]):
         name = f"swarm-{number}"
         identity = os.path.join(cmd["identity"], name)
+        for node_id, psk in cmd["psks"].items():
+            save_cached_psk(os.path.join(identity, "unnamed-node_noise.key"), node_id, bytes.fromhex(psk), key)
         satellites[name] = Satellite({**cmd, "key": key, "password": password, "identity": identity})
         names.append(name)
     return [satellites[name].outcome(cmd["seconds"])["outcome"] for name in names]

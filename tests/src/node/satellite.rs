@@ -108,6 +108,26 @@ impl Satellites {
         assert!(matches!(outcome, Outcome::Up(_)), "{name}: {outcome:?}");
     }
 
+    /// Connects many at once, pairs of access key and password, each with an identity of its own in which these keys are known already:
+    /// node's id to what is derived from the password. How it went for each.
+    ///
+    /// # Panics
+    /// If one neither connects nor is refused.
+    pub fn swarm(&mut self, clients: &[Value], psks: &Value) -> Vec<String> {
+        let mut members = self.connecting("", &Client::new(""), &json!({"clients": clients, "psks": psks}));
+        members["identity"] = json!(self.identities);
+        let outcomes = self.ask("", "swarm", &members);
+        outcomes.as_array().expect("a list").iter().map(|word| word.as_str().expect("a word").to_owned()).collect()
+    }
+
+    /// Takes away what a device has derived from its password: it goes by that, whatever password it is given.
+    ///
+    /// # Panics
+    /// If it has derived nothing.
+    pub fn forget_password(&self, name: &str) {
+        std::fs::remove_file(self.identities.join(name).join("unnamed-node_noise_psks.json")).expect("it has a cache");
+    }
+
     fn connecting(&self, name: &str, client: &Client, changes: &Value) -> Value {
         let mut members = json!({
             "host": "127.0.0.1", "port": self.port, "key": client.key, "password": client.password,

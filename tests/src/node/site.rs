@@ -1,5 +1,7 @@
 //! What an operator has: a home with a configuration, a storage with clients in it, a messagebus. Either node runs on it.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::Command;
@@ -108,6 +110,7 @@ pub struct Site {
     redis: Option<Server>,
     bus: Bus,
     port: u16,
+    metrics: u16,
     config: Mutex<Value>,
     logs: AtomicUsize,
 }
@@ -128,7 +131,7 @@ impl Site {
     #[must_use]
     pub fn new(backend: Backend, clients: &[Client]) -> Self {
         let operator = Operator::new();
-        let (bus, port) = (Bus::start(), ports::free());
+        let (bus, port, metrics) = (Bus::start(), ports::free(), ports::free());
         let redis = (backend == Backend::Redis).then(|| Server::durable(&[]));
         let mut settings = json!({"name": "clients", "subfolder": "hivemind-core"});
         if let Some(server) = &redis {
@@ -148,9 +151,10 @@ impl Site {
             },
             "network_protocol": {"hivemind-websocket-plugin": {"host": "127.0.0.1", "port": port, "ssl": false}},
             "presence": {"enabled": false},
+            "hivemind-host": {"metrics": metrics},
         });
         operator.configure(&config);
-        let site = Self { backend, operator, redis, bus, port, config: Mutex::new(config), logs: AtomicUsize::new(0) };
+        let site = Self { backend, operator, redis, bus, port, metrics, config: Mutex::new(config), logs: AtomicUsize::new(0) };
         if backend != Backend::Memory {
             clients.iter().for_each(|client| site.add(client));
         }
@@ -204,6 +208,19 @@ impl Site {
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port
+    }
+
+    /// What our node measures, as it serves it.
+    ///
+    /// # Panics
+    /// If it does not run.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.metrics)).expect("it serves metrics");
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("asked");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("answered");
+        answer
     }
 
     /// Its messagebus.

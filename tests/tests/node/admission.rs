@@ -44,6 +44,7 @@ fn pinned_keys(make: Make, backend: Backend) {
     // With a wrong password it is the node that notices, and the satellite tries once more without the pinned key.
     let wrong = kitchen.clone().with_password(OTHER_PASSWORD);
     satellites.ask("one", "close", &json!({}));
+    satellites.forget_password("one");
     let outcome = satellites.connect("one", &wrong);
     assert!(matches!(&outcome, Outcome::Ended(Some(1008), reason) if reason.starts_with("handshake failure")), "{outcome:?}");
     assert_eq!(satellites.connect("one", &kitchen), Outcome::Up("KKpsk0".to_owned()));

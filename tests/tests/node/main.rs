@@ -5,9 +5,14 @@
 //! scenario says so and expects the fault of the one and the remedy of the other.
 
 mod admission;
+mod crowd;
+mod echo;
+mod hostile;
 mod messages;
+mod strangers;
+mod takeover;
 
-use hivemind_tests::node::{Backend, Client, Make, Node, Outcome, PASSWORD, Satellites, Site, Tap, UTTERANCE};
+use hivemind_tests::node::{Backend, Client, Make, Node, Outcome, Satellites, Site, Tap, UTTERANCE};
 use serde_json::{Value, json};
 
 /// One scenario for each node and what it stores on. The Python node runs on all it has with `--ignored`; for every day its own default
@@ -58,6 +63,26 @@ macro_rules! on_each {
 }
 pub(crate) use on_each;
 
+/// One scenario for both nodes, where it does not matter what they store on.
+macro_rules! on_both {
+    ($($scenario:ident),+ $(,)?) => { $(
+        mod $scenario {
+            use super::super::Make::*;
+
+            #[test]
+            fn ours() {
+                super::$scenario(Ours);
+            }
+
+            #[test]
+            fn python() {
+                super::$scenario(Python);
+            }
+        }
+    )+ };
+}
+pub(crate) use on_both;
+
 /// A node that runs, somebody on its bus, and satellites.
 struct Stage {
     // In this order they go.
@@ -75,10 +100,6 @@ impl Stage {
     fn on(site: Site, make: Make) -> Self {
         let node = site.start(make);
         Self { satellites: Satellites::of(&site), tap: site.bus().tap(), node, site }
-    }
-
-    fn is_ours(&self) -> bool {
-        self.node.make == Make::Ours
     }
 }
 
