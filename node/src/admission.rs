@@ -8,16 +8,17 @@ mod session;
 
 pub(crate) use session::Baseline;
 
-use hivemind_model::json;
 use hivemind_protocol::{Object, RawJson};
 use sha2::{Digest as _, Sha256};
 
+use crate::frame::quoted;
 use crate::policy::{self, Denial};
 use crate::settings::Policy;
 use crate::standing::Standing;
+use crate::text::{is_text, push_member, spelled, unquoted};
 
 /// The label that a message for the agent is addressed by. Nothing reads it but people: answers go to its `source`.
-const AGENT: &str = "hivemind";
+const AGENT: &str = "\"hivemind\"";
 
 /// Longer contexts are not kept: what a connection holds is bounded.
 const KEPT_CONTEXT: usize = 32 << 10;
@@ -38,7 +39,7 @@ impl<'m> Request<'m> {
     /// `None` if it is not a bus message.
     pub(crate) fn parse(payload: RawJson<'m>) -> Option<Self> {
         let object = payload.object().ok()?;
-        let is_kind = object.get("type").is_some_and(|kind| kind.get().starts_with('"'));
+        let is_kind = object.get("type").is_some_and(is_text);
         let is_object = |name| object.get(name).is_none_or(|value| value.is_object() || value.is_null());
         (is_kind && is_object("data") && is_object("context")).then_some(Self { object })
     }
@@ -48,7 +49,7 @@ impl<'m> Request<'m> {
         let Some(kind) = self.object.get("type") else { return ("\"\"", "".into()) };
         let raw = kind.get();
         // Half a surrogate pair is no text. Its spelling is in no whitelist either.
-        (raw, kind.as_str().unwrap_or_else(|| raw.trim_matches('"').into()))
+        (raw, kind.as_str().unwrap_or_else(|| unquoted(raw).into()))
     }
 
     /// What it says, an object.
@@ -125,17 +126,14 @@ impl Admission {
         out.push('{');
         for (name, value) in members.iter() {
             // What the satellite says about who it is and whom it speaks to does not count.
-            if !matches!(&*session::spelled(name), "peer" | "source" | "destination" | "session") {
-                session::push_member(&mut out, name, value.get());
+            if !matches!(&*spelled(name), "peer" | "source" | "destination" | "session") {
+                push_member(&mut out, name, value.get());
             }
         }
-        let mut quoted = String::with_capacity(peer.len() + 2);
-        json::quote_into(peer, &mut quoted);
-        session::push_member(&mut out, "peer", &quoted);
-        session::push_member(&mut out, "source", &quoted);
-        let mut agent = String::with_capacity(AGENT.len() + 2);
-        json::quote_into(AGENT, &mut agent);
-        session::push_member(&mut out, "destination", &agent);
+        let peer = quoted(peer);
+        push_member(&mut out, "peer", &peer);
+        push_member(&mut out, "source", &peer);
+        push_member(&mut out, "destination", AGENT);
         out.push_str(",\"session\":");
         let id = self.baseline.id(declared.as_ref(), (!standing.client.is_admin).then_some(&*self.namespace));
         let additions = policy::check_session(chain, standing, &id.text)?;

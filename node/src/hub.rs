@@ -1,18 +1,33 @@
 //! Who is connected, and what passes between them and the agent.
+//!
+//! A satellite's own messages touch nothing that satellites share: what they are checked against lies in its [`Seat`], and the agent
+//! takes them from there. Shared are the names, which answers of the agent are delivered by.
 
+mod deliver;
+mod registry;
+mod watch;
+
+use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use hivemind_protocol::Message;
 use hivemind_store::Client;
 
+use crate::admission;
 use crate::agent::Agent;
 use crate::close::Close;
 use crate::directory::Directory;
-use crate::event::Observer;
-use crate::outbox::Outbox;
+use crate::event::{Event, Observer};
+use crate::outbox::{Item, Outbox};
+use crate::peer::Peer;
+use crate::relay::Relay;
+pub use crate::seat::Seat;
 use crate::settings::Policy;
+
+use registry::Registry;
+use watch::Newcomers;
+pub(crate) use watch::revoked;
 
 /// What a hub is made of.
 pub struct Setup {
@@ -46,39 +61,91 @@ pub struct Arrival {
 }
 
 /// The satellites that are connected.
-#[derive(Debug)]
-pub struct Hub;
+pub struct Hub {
+    pub(crate) node_id: String,
+    pub(crate) site_id: Option<String>,
+    pub(crate) agent: Arc<dyn Agent>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) policy: Vec<Policy>,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) relay: Relay,
+    registry: Registry,
+    newcomers: Newcomers,
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").field("satellites", &self.len()).finish_non_exhaustive()
+    }
+}
 
 impl Hub {
     /// A hub without satellites. Nothing runs before [`Hub::start`].
     #[must_use]
     pub fn new(setup: Setup) -> Arc<Self> {
-        let _ = setup;
-        todo!()
+        Arc::new(Self {
+            relay: Relay::new(setup.ping_flood_interval),
+            node_id: setup.node_id,
+            site_id: setup.site_id,
+            agent: setup.agent,
+            directory: setup.directory,
+            policy: setup.policy,
+            observer: setup.observer,
+            registry: Registry::default(),
+            newcomers: Newcomers::default(),
+        })
     }
 
-    /// Starts the agent and the task that closes the connections of revoked clients, on the current runtime.
+    /// Starts the agent and the task that closes the connections of revoked clients, on the current runtime. Both end with the hub.
     pub fn start(self: &Arc<Self>) {
-        todo!()
+        Arc::clone(&self.agent).start(Arc::downgrade(self));
+        tokio::spawn(watch::watch(Arc::downgrade(self)));
     }
 
     /// Takes a satellite in. It leaves when the seat is dropped.
     #[must_use]
     pub fn join(self: &Arc<Self>, arrival: Arrival, outbox: Outbox) -> Seat {
-        let _ = (arrival, outbox);
-        todo!()
+        let namespace = admission::namespace(&self.node_id, arrival.client.id);
+        let peer = Arc::new(Peer::new(&arrival.client, arrival.address, namespace, outbox));
+        self.registry.join(&peer, &peer_name(&arrival.user_agent, &arrival.client, &arrival.session_id));
+        // Its record may have changed since it was admitted by it, before anybody would have looked for its connection.
+        self.newcomers.add(&peer);
+        Seat::new(Arc::clone(self), peer, arrival)
+    }
+
+    pub(crate) fn leave(&self, peer: &Arc<Peer>) {
+        self.registry.leave(peer);
+        self.relay.leave(peer);
+    }
+
+    pub(crate) fn rename(&self, peer: &Arc<Peer>, wanted: &str) {
+        self.registry.rename(peer, wanted);
+    }
+
+    /// Hands a message to one satellite.
+    pub(crate) fn send_to(&self, peer: &Peer, text: String) -> bool {
+        peer.send(Item::Json(Arc::from(text.into_bytes())), &*self.observer)
+    }
+
+    /// Hands a message to every satellite but one, and says to how many.
+    pub(crate) fn send_to_all(&self, except: Option<&Arc<Peer>>, text: String) -> usize {
+        let body: Arc<[u8]> = Arc::from(text.into_bytes());
+        let peers = self.registry.all();
+        let others = peers.iter().filter(|peer| except.is_none_or(|except| !Arc::ptr_eq(except, peer)));
+        others.filter(|peer| peer.send(Item::Json(Arc::clone(&body)), &*self.observer)).count()
     }
 
     /// Closes every connection.
     pub fn close_all(&self, close: &Close) {
-        let _ = close;
-        todo!()
+        for peer in self.registry.all() {
+            peer.close(close.clone());
+        }
     }
 
     /// How many satellites are connected.
     #[must_use]
     pub fn len(&self) -> usize {
-        todo!()
+        self.registry.len()
     }
 
     /// Whether none is.
@@ -87,45 +154,9 @@ impl Hub {
         self.len() == 0
     }
 
-    /// A text frame came from the agent's bus.
-    pub fn deliver(&self, message: &str) {
-        let _ = message;
-        todo!()
-    }
-
     /// The agent's bus was reached or lost.
     pub fn agent_is(&self, up: bool) {
-        let _ = up;
-        todo!()
-    }
-}
-
-/// One satellite's place in the hub, held by the task that reads its socket.
-#[derive(Debug)]
-pub struct Seat {
-    _hub: Weak<Hub>,
-}
-
-impl Seat {
-    /// Takes a message of the satellite. What is denied is answered through its outbox.
-    ///
-    /// # Errors
-    /// The close that ends its connection.
-    pub async fn receive(&mut self, message: Message<'_>) -> Result<(), Close> {
-        let _ = message;
-        todo!()
-    }
-
-    /// Its name among the peers: `USERAGENT::ID::NAME::SESSION`.
-    #[must_use]
-    pub fn peer(&self) -> &str {
-        todo!()
-    }
-
-    /// Its record, as of its last message.
-    #[must_use]
-    pub fn client(&self) -> &Arc<Client> {
-        todo!()
+        self.observer.see(&Event::Agent { up });
     }
 }
 
@@ -134,3 +165,6 @@ impl Seat {
 pub fn peer_name(user_agent: &str, client: &Client, session_id: &str) -> String {
     format!("{user_agent}::{}::{}::{session_id}", client.id, client.label())
 }
+
+#[cfg(test)]
+mod tests;

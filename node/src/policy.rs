@@ -132,7 +132,8 @@ pub(crate) fn check_session<'s>(chain: &[Policy], standing: &'s Standing, sessio
     Ok(additions)
 }
 
-fn blacklists<'s>(standing: &'s Standing) -> Result<Additions<'s>, Denial> {
+/// What the record forbids in sessions.
+pub(crate) fn blacklists<'s>(standing: &'s Standing) -> Result<Additions<'s>, Denial> {
     let items = |list: &'s Blacklist, member: &str| match list {
         Blacklist::Items(items) => Ok(items.as_slice()),
         Blacklist::Unreadable => {

@@ -8,6 +8,7 @@ use hivemind_protocol::{Object, RawJson};
 
 use crate::policy::{Additions, Denial, INTENTS, SKILLS};
 use crate::standing::Item;
+use crate::text::{push_member, spelled, unquoted};
 
 /// The session of a connection: what a message does not say is taken from here.
 #[derive(Debug, Default)]
@@ -36,27 +37,36 @@ impl Baseline {
         Self { id: unquoted(&quoted).to_owned(), ..Self::default() }
     }
 
-    /// The session of a HELLO, with its site. Where it names no id, this one stays.
-    pub(crate) fn new(session: Option<&Object<'_>>, site: Option<RawJson<'_>>, fallback: &str) -> Self {
-        let mut baseline = Self::of_id(fallback);
-        for (name, value) in session.into_iter().flat_map(Object::iter) {
-            let name = spelled(name);
-            match (&*name, value) {
-                ("session_id", value) => {
-                    if let Some(id) = declared(Some(value)) {
+    /// The session of a HELLO. Where it names no id, this one stays.
+    pub(crate) fn new(session: &Object<'_>, id: &str) -> Self {
+        let mut baseline = Self::of_id(id);
+        for (name, value) in session.iter() {
+            match &*spelled(name) {
+                "session_id" => {
+                    if let Some(id) = declared(value) {
                         id.clone_into(&mut baseline.id);
                     }
                 }
-                ("pipeline", _) => {}
-                ("site_id", _) if site.is_some() => {}
-                (_, value) if value.is_null() => {}
-                (name, value) => baseline.push(name, value.get()),
+                "pipeline" => {}
+                _ if value.is_null() => {}
+                name => baseline.push(name, value.get()),
             }
         }
-        if let Some(site) = site.filter(|site| !site.is_null()) {
-            baseline.push("site_id", site.get());
-        }
         baseline
+    }
+
+    /// Sets the site, which a HELLO names beside the session.
+    pub(crate) fn set_site(&mut self, site: RawJson<'_>) {
+        match self.at.get("site_id") {
+            // A null counts as absent, wherever it stands; here it takes the place of what was there.
+            Some(at) => site.get().clone_into(&mut self.fields[*at].1),
+            None => self.push("site_id", site.get()),
+        }
+    }
+
+    /// The session's id as its satellite knows it.
+    pub(crate) fn id_text(&self) -> Cow<'_, str> {
+        Text { raw: &self.id }.decode()
     }
 
     fn push(&mut self, name: &str, value: &str) {
@@ -72,8 +82,7 @@ impl Baseline {
 
     /// The id that the agent sees: of the message or of the connection, in a namespace unless it is an administrator's.
     pub(crate) fn id(&self, session: Option<&Object<'_>>, namespace: Option<&str>) -> Id {
-        let declared = session.and_then(|session| session.get("session_id")).and_then(|id| declared(Some(id)).map(str::to_owned));
-        let id = declared.as_deref().unwrap_or(&self.id);
+        let id = session.and_then(|session| session.get("session_id")).and_then(declared).unwrap_or(&self.id);
         let json = match namespace {
             Some(namespace) => format!("\"{namespace}:{id}\""),
             None => format!("\"{id}\""),
@@ -110,7 +119,7 @@ impl Baseline {
                 field(&name, value.get(), out);
             }
         }
-        for ((name, value), _) in self.fields.iter().zip(&said).filter(|(_, said)| !**said) {
+        for ((name, value), _) in self.fields.iter().zip(&said).filter(|((_, value), said)| !**said && value != "null") {
             field(name, value, out);
         }
         for (name, found, items) in lists.into_iter().filter(|(_, _, items)| !items.is_empty()) {
@@ -132,17 +141,13 @@ impl Baseline {
 }
 
 /// An id that is declared, as it is written between quotes: a text that is not empty, or a number.
-fn declared(id: Option<RawJson<'_>>) -> Option<&str> {
-    let id = id?.get();
+fn declared(id: RawJson<'_>) -> Option<&str> {
+    let id = id.get();
     match id.as_bytes().first()? {
         b'"' => Some(unquoted(id)).filter(|id| !id.is_empty()),
         b'-' | b'1'..=b'9' => Some(id),
         _ => None,
     }
-}
-
-fn unquoted(json: &str) -> &str {
-    json.get(1..json.len().saturating_sub(1)).unwrap_or_default()
 }
 
 /// A list with what it lacks of these items; `None` if it is no list.
@@ -159,24 +164,4 @@ fn with_items(list: Option<&str>, items: &[Item]) -> Option<String> {
     items.iter().filter(|item| !known.contains(item.text.as_str())).for_each(|item| push(&item.json));
     out.push(']');
     Some(out)
-}
-
-/// A name as it is written without needless escapes, so that no spelling of `source` passes for another name.
-pub(crate) fn spelled(written: &str) -> Cow<'_, str> {
-    if !written.contains('\\') {
-        return Cow::Borrowed(written);
-    }
-    // A name with half a surrogate pair is none that anything here looks for.
-    let Some(name) = (Text { raw: written }).to_str() else { return Cow::Borrowed(written) };
-    Cow::Owned(unquoted(&json::quote(&name)).to_owned())
-}
-
-/// Appends a member whose name is written already.
-pub(crate) fn push_member(out: &mut String, name: &str, value: &str) {
-    if !out.ends_with('{') {
-        out.push(',');
-    }
-    for part in ["\"", name, "\":", value] {
-        out.push_str(part);
-    }
 }
