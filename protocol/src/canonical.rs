@@ -71,11 +71,16 @@ fn repr(value: f64) -> String {
     }
     let shortest = format!("{value:e}");
     let (mantissa, exponent) = shortest.split_once('e').unwrap_or((&shortest, "0"));
-    match exponent.parse::<i32>() {
-        Ok(-4..16) => format!("{value:?}"),
-        Ok(exponent) => format!("{mantissa}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.unsigned_abs()),
-        Err(_) => shortest,
+    let places = mantissa.bytes().filter(u8::is_ascii_digit).count() - 1;
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    // Of two that are as short and as near, Python takes the even one, which is what rounding to so many places gives.
+    if (-4..16).contains(&exponent) {
+        let places = usize::try_from(i32::try_from(places).unwrap_or(0) - exponent).unwrap_or(0);
+        return format!("{value:.*}", places.max(1));
     }
+    let rounded = format!("{value:.places$e}");
+    let mantissa = rounded.split_once('e').map_or("", |(mantissa, _)| mantissa);
+    format!("{mantissa}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.unsigned_abs())
 }
 
 #[cfg(test)]

@@ -130,4 +130,4 @@ pub enum Step {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -15,6 +15,8 @@ pub mod object;
 pub mod opening;
 pub mod psk;
 pub mod session;
+#[cfg(test)]
+mod vectors;
 
 pub use authorization::{AuthorizationError, Credentials};
 pub use binary::{BinaryFrame, FrameError};
