@@ -345,7 +345,7 @@ fn shake(raw: &mut Raw, client: &Client, key: &StaticKey) -> Result<Session, Fra
     let satellite = Satellite { key, psk: &psk, suite: Suite::ChaChaPoly, known: None };
     let parse = |text| RawJson::parse(text).expect("JSON");
     let mut initiator = Initiator::new(satellite, parse(&hello), parse(&offer)).expect("offered");
-    let mut say = |raw: &mut Raw, payload: &[u8]| {
+    let say = |raw: &mut Raw, payload: &[u8]| {
         let sent = raw.say("shake", &serde_json::from_slice(payload).expect("JSON"));
         sent.map_err(|_| raw.end())
     };

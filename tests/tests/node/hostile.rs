@@ -227,7 +227,9 @@ fn thousands_that_never_finish_lock_nobody_out() {
     for n in 0..many {
         match n % 3 {
             // Known by its key, and then silent.
-            0 => held.push(Raw::try_open(port, &raw::query("slow", "key-slow")).map(|raw| raw.stream().try_clone().expect("a handle"))),
+            0 => held.push(
+                Raw::try_open(port, &raw::query("slow", "key-slow")).map(|raw| raw.stream().try_clone().expect("a handle")),
+            ),
             _ => held.push(TcpStream::connect(("127.0.0.1", port)).map_err(|e| e.to_string())),
         }
     }

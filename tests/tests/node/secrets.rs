@@ -24,7 +24,8 @@ fn files(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
 fn nowhere(backend: Backend) {
     let (kitchen, garden) = (Client::new("key-kitchen-4711"), Client::new("key-garden-4712").with_password(OTHER_PASSWORD));
     let site = Site::new(backend, &[kitchen.clone(), garden.clone()]);
-    let node = site.start_with(Make::Ours, &["-v", "-v"], |command| _ = command.env("RUST_LOG", "trace").env("RUST_BACKTRACE", "full"));
+    let node =
+        site.start_with(Make::Ours, &["-v", "-v"], |command| _ = command.env("RUST_LOG", "trace").env("RUST_BACKTRACE", "full"));
     let mut stage = Stage { satellites: Satellites::of(&site), tap: site.bus().tap(), node, site };
     let (satellites, port) = (&mut stage.satellites, stage.site.port());
     satellites.up("one", &kitchen);
@@ -51,9 +52,10 @@ fn nowhere(backend: Backend) {
         let psk = client["metadata"]["noise_psk"].as_str().expect("it is kept");
         secrets.push(psk.to_owned());
     }
-    let key = std::fs::read_dir(stage.site.identity()).expect("a folder").flatten().find(|entry| {
-        entry.file_name().to_str().is_some_and(|name| name.ends_with("_noise.key"))
-    });
+    let key = std::fs::read_dir(stage.site.identity())
+        .expect("a folder")
+        .flatten()
+        .find(|entry| entry.file_name().to_str().is_some_and(|name| name.ends_with("_noise.key")));
     secrets.push(std::fs::read_to_string(key.expect("a key").path()).expect("text").trim().to_owned());
     let (status, log) = stage.node.stop();
     assert!(status.success() && log.len() > 1000, "{log}");
