@@ -165,6 +165,3 @@ impl Hub {
 pub fn peer_name(user_agent: &str, client: &Client, session_id: &str) -> String {
     format!("{user_agent}::{}::{}::{session_id}", client.id, client.label())
 }
-
-#[cfg(test)]
-mod tests;

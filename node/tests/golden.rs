@@ -58,7 +58,8 @@ async fn run(case: &Value) {
     assert_eq!(json!(agent), case["agent"], "{name}: what the agent hears");
     for (at, satellite) in satellites.iter_mut().enumerate() {
         let sent: Vec<Value> = satellite.heard().into_iter().map(|message| comparable(case, message)).collect();
-        let expected: Vec<Value> = case["sent"][at].as_array().expect("a list").iter().cloned().map(|message| comparable(case, message)).collect();
+        let expected: Vec<Value> =
+            case["sent"][at].as_array().expect("a list").iter().cloned().map(|message| comparable(case, message)).collect();
         assert_eq!(json!(sent), json!(expected), "{name}: what satellite {at} hears");
         // The Python node leaves a revoked client its connection, on which all it sends is denied.
         if case["name"] != "revoked while connected" {
