@@ -351,6 +351,3 @@ impl Drop for Seat {
 fn unreadable(kind: MessageType) -> Denial {
     Denial::malformed(&format!("'{}' payload", kind.word()))
 }
-
-#[cfg(test)]
-mod tests;

@@ -203,6 +203,3 @@ impl Agent for Ovos {
         self.up.load(Ordering::Acquire)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,106 +1,167 @@
-//! A node on loopback over the reference backend, and satellites that speak to it as the protocol's own initiator does.
+//! What the tests of the hub share: a storage that can fail, an agent that keeps what it is told, and satellites without a network.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
-#![allow(dead_code, reason = "each test uses some of it")]
-
-mod satellite;
-mod watch;
-
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use hivemind_model::Backend;
-use hivemind_model::reference::Reference;
-use hivemind_node::settings::{Agent, Limits, Settings};
-use hivemind_node::Node;
-use hivemind_store::clients::NewClient;
-use hivemind_store::{Client, Clients, Options, Storage};
-use tempfile::TempDir;
+use hivemind_model::{Mutation, Row, Value as Stored};
+use hivemind_node::agent::{Agent, Unavailable};
+use hivemind_node::close::Close;
+use hivemind_node::directory::{self, Directory};
+use hivemind_node::hub::{Arrival, Hub, Seat, Setup};
+use hivemind_node::outbox::{Inbox, Item, outbox};
+use hivemind_protocol::Message;
+use hivemind_store::{Client, Clients, clients};
+use serde_json::Value;
 
-pub use satellite::{Satellite, Told, query};
-pub use watch::{Happened, Watch, eventually};
+#[path = "../../../store/tests/common/mod.rs"]
+mod storage;
 
-/// Longer than anything takes that does not hang, on the slowest machine.
-pub const HANGS: Duration = Duration::from_secs(120);
+use storage::Tracked;
 
-/// Strong enough for any policy.
-pub const PASSWORD: &str = "a sound that only the kitchen makes at night";
+/// The node's name.
+pub const NODE: &str = "NODE KEY";
+/// Where all satellites are.
+pub const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// The type of message that clients made here may send.
-pub const ALLOWED: &str = "recognizer_loop:utterance";
-
-/// A running node and what it stands on.
-pub struct Fixture {
-    pub node: Node,
+/// What a hub is made of here.
+pub struct World {
+    pub backend: Arc<Tracked>,
     pub clients: Clients,
-    pub watch: Arc<Watch>,
-    pub folder: TempDir,
+    pub directory: Arc<Directory>,
+    pub agent: Arc<Recorder>,
 }
 
-/// Settings of a node in this folder, with the echo agent.
-pub fn settings(folder: &TempDir) -> Settings {
-    Settings {
-        address: "127.0.0.1:0".to_owned(),
-        tls: None,
-        identity: folder.path().join("identity"),
-        agent: Agent::Echo,
-        policy: Vec::new(),
-        last_seen_interval: Duration::from_secs(60),
-        min_password_bits: Some(40.0),
-        allow_empty: false,
-        limits: Limits::default(),
-        metrics: None,
-    }
-}
-
-impl Fixture {
-    /// A node with one client, `kitchen`.
-    pub async fn new() -> Self {
-        Self::with(|_| {}).await
+impl World {
+    pub fn new() -> Self {
+        let (backend, clients) = storage::clients();
+        let directory = Directory::new(directory::Setup {
+            clients: clients.clone(),
+            observer: Arc::new(()),
+            last_seen_interval: Duration::from_secs(60),
+            census: None,
+            allow_empty: true,
+        });
+        Self { backend, clients, directory, agent: Arc::default() }
     }
 
-    /// The same with other settings.
-    pub async fn with(change: impl FnOnce(&mut Settings)) -> Self {
-        Self::over(Arc::new(Reference::new()), change).await
-    }
-
-    /// The same over another backend.
-    pub async fn over(backend: Arc<dyn Backend>, change: impl FnOnce(&mut Settings)) -> Self {
-        let clients = clients(backend).await;
-        if clients.count().await.is_ok_and(|n| n == 0) {
-            add(&clients, "kitchen").await;
+    pub fn setup(&self) -> Setup {
+        Setup {
+            node_id: NODE.to_owned(),
+            site_id: None,
+            agent: Arc::clone(&self.agent) as _,
+            directory: Arc::clone(&self.directory),
+            policy: Vec::new(),
+            observer: Arc::new(()),
+            ping_flood_interval: Duration::from_secs(30),
         }
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut settings = settings(&folder);
-        change(&mut settings);
-        let watch = Arc::new(Watch::default());
-        let node = Node::start(settings, clients.clone(), Arc::clone(&watch) as _).await.expect("a node");
-        Self { node, clients, watch, folder }
     }
 
-    /// A satellite of this client's, not yet connected.
-    pub fn satellite(&self, access_key: &str) -> Satellite {
-        Satellite::new(self.node.address(), access_key, PASSWORD)
+    /// Stores a record as it is, under its own id.
+    pub async fn insert(&self, record: &Value) -> Arc<Client> {
+        let collection = clients::collection();
+        let mut row = Row::builder(&collection);
+        for (name, value) in record.as_object().expect("a record") {
+            let stored = match value {
+                Value::Bool(value) => Stored::Bool(*value),
+                Value::Number(value) => Stored::Int(value.as_i64().expect("an id")),
+                Value::String(value) => Stored::Text(value.clone()),
+                other => Stored::Json(other.to_string()),
+            };
+            row = row.set(name, stored).expect("a field");
+        }
+        let id = record["client_id"].as_i64().expect("an id");
+        let insert = Mutation::Insert { collection: self.clients.id(), row: row.build() };
+        self.clients.storage().apply(vec![insert]).await.expect("stored");
+        self.clients.by_id(id).await.expect("a store").expect("just stored")
     }
 
-    /// A client's record as it is stored.
-    pub async fn stored(&self, access_key: &str) -> Arc<Client> {
-        self.clients.by_access_key(access_key).await.expect("an answer").expect("a client")
+    pub async fn revoke(&self, id: i64) {
+        let client = self.clients.by_id(id).await.expect("a store").expect("a client");
+        self.clients.revoke(&client).await.expect("revoked");
+    }
+
+    pub fn break_storage(&self, broken: bool) {
+        self.backend.database_down.store(broken, SeqCst);
+        self.backend.history_down.store(broken, SeqCst);
     }
 }
 
-/// The clients of a backend.
-pub async fn clients(backend: Arc<dyn Backend>) -> Clients {
-    let storage = Storage::new(backend, Options::default());
-    Clients::open(&storage).await.expect("clients")
+/// Keeps what the agent is told.
+#[derive(Debug, Default)]
+pub struct Recorder {
+    away: AtomicBool,
+    heard: Mutex<Vec<String>>,
 }
 
-/// Adds a client whose access key is its name.
-pub async fn add(clients: &Clients, name: &str) -> Arc<Client> {
-    let new = NewClient {
-        name: name.to_owned(),
-        password: Some(PASSWORD.to_owned()),
-        allowed_types: vec![ALLOWED.to_owned()],
-        ..NewClient::new(name)
-    };
-    clients.add(new).await.expect("added")
+impl Recorder {
+    pub fn go_away(&self) {
+        self.away.store(true, SeqCst);
+    }
+
+    pub fn texts(&self) -> Vec<String> {
+        std::mem::take(&mut *self.heard.lock().expect("a lock"))
+    }
+
+    pub fn heard(&self) -> Vec<Value> {
+        self.texts().iter().map(|text| serde_json::from_str(text).expect("JSON")).collect()
+    }
+}
+
+impl Agent for Recorder {
+    fn start(self: Arc<Self>, _hub: Weak<Hub>) {}
+
+    fn send(&self, message: String) -> Result<(), Unavailable> {
+        if !self.is_up() {
+            return Err(Unavailable("OVOS messagebus is not connected"));
+        }
+        self.heard.lock().expect("a lock").push(message);
+        Ok(())
+    }
+
+    fn is_up(&self) -> bool {
+        !self.away.load(SeqCst)
+    }
+}
+
+/// A satellite whose session is up, without the network between.
+pub struct Satellite {
+    pub seat: Seat,
+    pub inbox: Inbox,
+    pub closed: Option<Close>,
+}
+
+impl Satellite {
+    pub fn join(hub: &Arc<Hub>, arrival: Arrival) -> Self {
+        let (outbox, inbox) = outbox(1 << 20);
+        Self { seat: hub.join(arrival, outbox), inbox, closed: None }
+    }
+
+    pub async fn send(&mut self, message: &Value) {
+        self.say(&message.to_string()).await;
+    }
+
+    pub async fn say(&mut self, text: &str) {
+        if let Err(close) = self.seat.receive(Message::Json(text)).await {
+            self.closed = Some(close);
+        }
+    }
+
+    pub fn texts(&mut self) -> Vec<String> {
+        let mut texts = Vec::new();
+        while let Some(item) = self.inbox.try_next() {
+            match item {
+                Item::Json(body) => texts.push(String::from_utf8(body.to_vec()).expect("UTF-8")),
+                Item::Binary(_) => panic!("nothing sends bytes"),
+                Item::Close(close) => self.closed = Some(close),
+            }
+        }
+        texts
+    }
+
+    pub fn heard(&mut self) -> Vec<Value> {
+        self.texts().iter().map(|text| serde_json::from_str(text).expect("JSON")).collect()
+    }
 }

@@ -5,14 +5,16 @@ use std::net::SocketAddr;
 use futures_util::{SinkExt as _, StreamExt as _};
 use hivemind_protocol::envelope::wrap;
 use hivemind_protocol::handshake::Satellite as Parts;
-use hivemind_protocol::{Body, Credentials, Envelope, Initiator, MessageType, Pattern, Psk, RawJson, Session, StaticKey, Step, Suite};
+use hivemind_protocol::{
+    Body, Credentials, Envelope, Initiator, MessageType, Pattern, Psk, RawJson, Session, StaticKey, Step, Suite,
+};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 /// What a node says.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Told {
+pub(crate) enum Told {
     Text(String),
     Binary(Vec<u8>),
     Closed(u16, String),
@@ -21,25 +23,25 @@ pub enum Told {
 }
 
 /// The query of an address with these credentials.
-pub fn query(access_key: &str) -> String {
+pub(crate) fn query(access_key: &str) -> String {
     Credentials { user_agent: "Test".to_owned(), access_key: access_key.to_owned() }.to_query()
 }
 
 /// A satellite and its connection.
-pub struct Satellite {
-    pub node: SocketAddr,
-    pub access_key: String,
-    pub password: String,
-    pub key: StaticKey,
-    pub suite: Suite,
+pub(crate) struct Satellite {
+    pub(crate) node: SocketAddr,
+    pub(crate) access_key: String,
+    pub(crate) password: String,
+    pub(crate) key: StaticKey,
+    pub(crate) suite: Suite,
     /// The node's key, as far as it is known from an earlier session.
-    pub known: Option<[u8; 32]>,
-    pub socket: Option<WebSocketStream<TcpStream>>,
-    pub session: Option<Session>,
+    pub(crate) known: Option<[u8; 32]>,
+    pub(crate) socket: Option<WebSocketStream<TcpStream>>,
+    pub(crate) session: Option<Session>,
 }
 
 impl Satellite {
-    pub fn new(node: SocketAddr, access_key: &str, password: &str) -> Self {
+    pub(crate) fn new(node: SocketAddr, access_key: &str, password: &str) -> Self {
         Self {
             node,
             access_key: access_key.to_owned(),
@@ -53,13 +55,13 @@ impl Satellite {
     }
 
     /// Opens the WebSocket with its own credentials.
-    pub async fn open(&mut self) {
+    pub(crate) async fn open(&mut self) {
         let query = query(&self.access_key);
         self.open_with(&query).await;
     }
 
     /// Opens the WebSocket with this query.
-    pub async fn open_with(&mut self, query: &str) {
+    pub(crate) async fn open_with(&mut self, query: &str) {
         let tcp = TcpStream::connect(self.node).await.expect("a connection");
         let (socket, _) = client_async(format!("ws://{}/?{query}", self.node), tcp).await.expect("an upgrade");
         self.socket = Some(socket);
@@ -70,7 +72,7 @@ impl Satellite {
     }
 
     /// What the node says next; pings are answered in passing.
-    pub async fn hear(&mut self) -> Told {
+    pub(crate) async fn hear(&mut self) -> Told {
         loop {
             let next = tokio::time::timeout(super::HANGS, self.socket().next()).await.expect("an answer");
             match next {
@@ -84,7 +86,7 @@ impl Satellite {
     }
 
     /// The payload of the next message in clear text.
-    pub async fn payload(&mut self, kind: MessageType) -> Result<String, Told> {
+    pub(crate) async fn payload(&mut self, kind: MessageType) -> Result<String, Told> {
         match self.hear().await {
             Told::Text(text) => {
                 let envelope = Envelope::parse(&text).expect("an envelope");
@@ -95,18 +97,18 @@ impl Satellite {
         }
     }
 
-    pub async fn say(&mut self, message: Message) {
+    pub(crate) async fn say(&mut self, message: Message) {
         // A node that has closed does not read on; what it said is heard next.
         let _ = self.socket().send(message).await;
     }
 
-    pub async fn say_step(&mut self, payload: &[u8]) {
+    pub(crate) async fn say_step(&mut self, payload: &[u8]) {
         let text = String::from_utf8(wrap(MessageType::Handshake, payload)).expect("text");
         self.say(Message::text(text)).await;
     }
 
     /// Reads HELLO and offer.
-    pub async fn greeted(&mut self) -> Result<Initiator, Told> {
+    pub(crate) async fn greeted(&mut self) -> Result<Initiator, Told> {
         let hello = self.payload(MessageType::Hello).await?;
         let offer = self.payload(MessageType::Handshake).await?;
         let hello = RawJson::parse(&hello).expect("JSON");
@@ -117,14 +119,14 @@ impl Satellite {
     }
 
     /// The whole way from the connection to the session.
-    pub async fn connect(&mut self) -> Result<Pattern, Told> {
+    pub(crate) async fn connect(&mut self) -> Result<Pattern, Told> {
         self.open().await;
         let initiator = self.greeted().await?;
         self.shake(initiator).await
     }
 
     /// The handshake, once the node has said HELLO.
-    pub async fn shake(&mut self, mut initiator: Initiator) -> Result<Pattern, Told> {
+    pub(crate) async fn shake(&mut self, mut initiator: Initiator) -> Result<Pattern, Told> {
         let first = initiator.first().expect("a first message");
         self.say_step(&first).await;
         let answer = self.payload(MessageType::Handshake).await?;
@@ -143,7 +145,7 @@ impl Satellite {
     }
 
     /// Sends a message of the session.
-    pub async fn send(&mut self, kind: MessageType, payload: &str) {
+    pub(crate) async fn send(&mut self, kind: MessageType, payload: &str) {
         let body = wrap(kind, payload.as_bytes());
         let mut frames = Vec::new();
         let session = self.session.as_mut().expect("a session");
@@ -154,18 +156,18 @@ impl Satellite {
     }
 
     /// Sends a HELLO with this session's id.
-    pub async fn hello(&mut self, session_id: &str) {
+    pub(crate) async fn hello(&mut self, session_id: &str) {
         self.send(MessageType::Hello, &format!(r#"{{"session":{{"session_id":"{session_id}"}},"site_id":"here"}}"#)).await;
     }
 
     /// Sends an utterance.
-    pub async fn utter(&mut self, words: &str) {
+    pub(crate) async fn utter(&mut self, words: &str) {
         let payload = format!(r#"{{"type":"{}","data":{{"utterances":["{words}"]}},"context":{{}}}}"#, super::ALLOWED);
         self.send(MessageType::Bus, &payload).await;
     }
 
     /// The next message of the session: type and payload.
-    pub async fn receive(&mut self) -> Result<(MessageType, String), Told> {
+    pub(crate) async fn receive(&mut self) -> Result<(MessageType, String), Told> {
         loop {
             match self.hear().await {
                 Told::Binary(frame) => {

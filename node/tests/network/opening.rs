@@ -1,8 +1,6 @@
 //! What becomes of a connection before its satellite has proved anything: the table of close codes and reasons.
 
-mod common;
-
-use common::{Fixture, PASSWORD, Satellite, Told, add, query};
+use crate::common::{Fixture, PASSWORD, Satellite, Told, add, query};
 use hivemind_node::event::Refusal;
 use hivemind_store::clients::NewClient;
 

@@ -7,7 +7,7 @@ use hivemind_node::event::{Event, Observer, Refusal};
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Happened {
+pub(crate) enum Happened {
     Refused(Refusal),
     Admitted(i64, &'static str),
     Left(Option<u16>, String),
@@ -18,7 +18,7 @@ pub enum Happened {
 
 /// Remembers what it sees.
 #[derive(Debug, Default)]
-pub struct Watch(Mutex<Vec<Happened>>);
+pub(crate) struct Watch(Mutex<Vec<Happened>>);
 
 impl Observer for Watch {
     fn see(&self, event: &Event<'_>) {
@@ -37,28 +37,28 @@ impl Observer for Watch {
 
 impl Watch {
     /// Everything so far.
-    pub fn all(&self) -> MutexGuard<'_, Vec<Happened>> {
+    pub(crate) fn all(&self) -> MutexGuard<'_, Vec<Happened>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many of them are so.
-    pub fn count(&self, is_so: impl Fn(&Happened) -> bool) -> usize {
+    pub(crate) fn count(&self, is_so: impl Fn(&Happened) -> bool) -> usize {
         self.all().iter().filter(|h| is_so(h)).count()
     }
 
     /// How often this was refused.
-    pub fn refused(&self, refusal: Refusal) -> usize {
+    pub(crate) fn refused(&self, refusal: Refusal) -> usize {
         self.count(|h| *h == Happened::Refused(refusal))
     }
 
     /// How often the storage was called so.
-    pub fn called(&self, call: &str) -> usize {
+    pub(crate) fn called(&self, call: &str) -> usize {
         self.count(|h| matches!(h, Happened::Called(c, _) if *c == call))
     }
 }
 
 /// Waits until it is so.
-pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let end = Instant::now() + super::HANGS;
     while !is_so().await {
         assert!(Instant::now() < end, "not after {:?}: {what}", super::HANGS);
