@@ -12,7 +12,7 @@ use crate::event::{Event, Observer, Party};
 use crate::outbox::{Item, Outbox, Refused};
 
 /// What a satellite hears that does not read.
-const TOO_SLOW: &str = "too slow: more is waiting for this connection than it may hold";
+pub(crate) const TOO_SLOW: &str = "too slow: more is waiting for this connection than it may hold";
 
 /// A connected satellite.
 pub(crate) struct Peer {
