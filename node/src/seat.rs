@@ -142,7 +142,8 @@ impl Seat {
         let kind = envelope.kind;
         if kind == MessageType::Hello {
             if let Err(denial) = self.hello(envelope.payload).await {
-                self.deny(kind.word(), denial);
+                let judged = self.deny(kind.word(), denial);
+                self.tell(kind, "", judged, started);
             }
             return Ok(());
         }
