@@ -9,6 +9,9 @@ use hivemind_node::event::{Event, Observer};
 use crate::audit::fingerprint;
 use crate::plain::plain;
 
+/// Where log lines say that they come from.
+const TARGET: &str = "hivemind_host::node";
+
 /// Tells several, in this order.
 pub(super) struct Several(pub(super) Vec<Arc<dyn Observer>>);
 
@@ -30,7 +33,7 @@ impl Observer for Logged {
     fn see(&self, event: &Event<'_>) {
         match event {
             Event::Admitted { party, pattern, took } => tracing::info!(
-                client = party.client,
+                target: TARGET, client = party.client,
                 name = &*plain(party.name),
                 address = %party.address,
                 pattern,
@@ -38,7 +41,7 @@ impl Observer for Logged {
                 "admitted"
             ),
             Event::Left { party, code, reason, lasted } => tracing::info!(
-                client = party.client,
+                target: TARGET, client = party.client,
                 address = %party.address,
                 code,
                 reason = &*plain(reason),
@@ -46,21 +49,23 @@ impl Observer for Logged {
                 "left"
             ),
             Event::Refused { party, refusal } => tracing::debug!(
-                client = party.client,
+                target: TARGET, client = party.client,
                 key = fingerprint(party.access_key),
                 address = %party.address,
                 why = refusal.word(),
                 "refused"
             ),
             Event::Judged { party, message_type, denied: Some(code), .. } => {
-                tracing::debug!(client = party.client, message_type = &*plain(message_type), code, "denied");
+                tracing::debug!(target: TARGET, client = party.client, message_type = &*plain(message_type), code, "denied");
             }
             Event::TooSlow { party } => {
-                tracing::warn!(client = party.client, address = %party.address, "does not read what it is sent; its connection was closed");
+                tracing::warn!(target: TARGET, client = party.client, address = %party.address, "does not read what it is sent; its connection was closed");
             }
             Event::Called { call, error, .. } => self.called(call, *error),
-            Event::Agent { up: true } => tracing::info!("the agent's bus is reached"),
-            Event::Agent { up: false } => tracing::warn!("the agent's bus cannot be reached; messages are denied until it can"),
+            Event::Agent { up: true } => tracing::info!(target: TARGET, "the agent is reached"),
+            Event::Agent { up: false } => {
+                tracing::warn!(target: TARGET, "the agent cannot be reached; messages are denied until it can")
+            }
             _ => {}
         }
     }
@@ -72,7 +77,7 @@ impl Logged {
         match error {
             None if self.storage_is_away.load(Relaxed) && self.storage_is_away.swap(false, Relaxed) => {
                 let failures = self.failures.swap(0, Relaxed);
-                tracing::warn!("the storage answers again, after {failures} calls that failed");
+                tracing::warn!(target: TARGET, "the storage answers again, after {failures} calls that failed");
             }
             None => {}
             Some(Code::Conflict | Code::NotFound) => {}
@@ -80,7 +85,7 @@ impl Logged {
                 self.failures.fetch_add(1, Relaxed);
                 if !self.storage_is_away.swap(true, Relaxed) {
                     tracing::error!(
-                        "the storage failed ({call}: {code}); satellites are told to come back, until it answers again"
+                        target: TARGET, "the storage failed ({call}: {code}); satellites are told to come back, until it answers again"
                     );
                 }
             }
