@@ -1,7 +1,7 @@
 //! Files that are written as a whole or not at all, and read by nobody else.
 
 use std::fs::File;
-use std::io::{Error, ErrorKind, Result, Write as _};
+use std::io::{ErrorKind, Result, Write as _};
 use std::path::Path;
 
 use tempfile::NamedTempFile;
@@ -34,11 +34,6 @@ pub(crate) fn make_folder(path: &Path) -> Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(path)
-}
-
-/// The error with the file's name, which the system leaves out.
-pub(crate) fn named(path: &Path, error: &Error) -> Error {
-    Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 fn folder_of(path: &Path) -> &Path {

@@ -26,7 +26,7 @@ pub use crate::seat::Seat;
 use crate::settings::Policy;
 
 use registry::Registry;
-use watch::Newcomers;
+use watch::Unsure;
 pub(crate) use watch::revoked;
 
 /// What a hub is made of.
@@ -70,7 +70,7 @@ pub struct Hub {
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) relay: Relay,
     registry: Registry,
-    newcomers: Newcomers,
+    unsure: Unsure,
 }
 
 impl fmt::Debug for Hub {
@@ -92,7 +92,7 @@ impl Hub {
             policy: setup.policy,
             observer: setup.observer,
             registry: Registry::default(),
-            newcomers: Newcomers::default(),
+            unsure: Unsure::default(),
         })
     }
 
@@ -109,7 +109,7 @@ impl Hub {
         let peer = Arc::new(Peer::new(&arrival.client, arrival.address, namespace, outbox));
         self.registry.join(&peer, &peer_name(&arrival.user_agent, &arrival.client, &arrival.session_id));
         // Its record may have changed since it was admitted by it, before anybody would have looked for its connection.
-        self.newcomers.add(&peer);
+        self.unsure.add(&peer);
         Seat::new(Arc::clone(self), peer, arrival)
     }
 
@@ -165,6 +165,3 @@ impl Hub {
 pub fn peer_name(user_agent: &str, client: &Client, session_id: &str) -> String {
     format!("{user_agent}::{}::{}::{session_id}", client.id, client.label())
 }
-
-#[cfg(test)]
-mod tests;

@@ -3,7 +3,7 @@
 //! A satellite that does not read loses its connection, and holds up nobody else.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -41,7 +41,6 @@ pub struct Outbox {
 #[derive(Debug, Default)]
 struct State {
     waiting: AtomicUsize,
-    overflowed: AtomicBool,
     urgent: Arc<Notify>,
 }
 
@@ -73,15 +72,13 @@ impl Outbox {
     /// Puts something in, whatever else is done at the same time in the order of the calls.
     ///
     /// # Errors
-    /// If it is full, which ends its connection, or that is gone. A close always fits.
+    /// If it is full or its connection is gone. A close always fits.
     pub fn send(&self, item: Item) -> Result<(), Refused> {
         let size = item.size();
         let before = self.state.waiting.fetch_add(size, Ordering::Relaxed);
         // One item that is larger than the limit still goes through an empty queue.
         if size > 0 && before > 0 && before + size > self.limit {
             self.state.waiting.fetch_sub(size, Ordering::Relaxed);
-            self.state.overflowed.store(true, Ordering::Relaxed);
-            self.state.urgent.notify_one();
             return Err(Refused::Full);
         }
         let is_end = matches!(item, Item::Close(_));
@@ -108,15 +105,9 @@ impl Inbox {
         Some(item)
     }
 
-    /// Notified when there is something that does not wait for all before it: a close, or that something did not fit.
+    /// Notified of a close, which does not wait for all before it if that cannot be sent.
     #[must_use]
     pub fn urgent(&self) -> Arc<Notify> {
         Arc::clone(&self.state.urgent)
-    }
-
-    /// Whether something did not fit and is lost.
-    #[must_use]
-    pub fn overflowed(&self) -> bool {
-        self.state.overflowed.load(Ordering::Relaxed)
     }
 }

@@ -12,7 +12,7 @@ use crate::event::{Event, Observer, Party};
 use crate::outbox::{Item, Outbox, Refused};
 
 /// What a satellite hears that does not read.
-const TOO_SLOW: &str = "too slow: more is waiting for this connection than it may hold";
+pub(crate) const TOO_SLOW: &str = "too slow: more is waiting for this connection than it may hold";
 
 /// A connected satellite.
 pub(crate) struct Peer {
@@ -66,6 +66,9 @@ impl Peer {
 
     /// Puts something into its outbox and says whether it is in. One that does not read loses its connection.
     pub(crate) fn send(&self, item: Item, observer: &dyn Observer) -> bool {
+        if self.closing.load(Ordering::Relaxed) {
+            return false;
+        }
         match self.outbox.send(item) {
             Ok(()) => true,
             Err(Refused::Gone) => false,

@@ -163,6 +163,3 @@ fn rewrapped(envelope: &Envelope<'_>, inner: &Inner<'_>, route: &str, node_id: &
     }
     .write()
 }
-
-#[cfg(test)]
-mod tests;

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, FrameHeader};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
@@ -191,26 +191,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         self.out.put(&header, &[]);
     }
 
-    /// Ends the connection: tells the other end why, and waits a little for its answer. What it still sends is dropped, but read: a
+    /// Ends the connection: tells the other end why, and waits a little for it to end too. What it still sends is dropped, but read: a
     /// socket that is closed with something unread takes back what was sent.
     pub(crate) async fn close(&mut self, close: &Close) {
         let frame = CloseFrame { code: CloseCode::from(close.code), reason: shortened(&close.reason).into() };
-        let _ = tokio::time::timeout(CLOSE_TIME, async {
-            let closed = std::future::poll_fn(|cx| {
-                let mut bridge = Bridge { stream: &mut self.stream, out: &mut self.out, cx };
-                Poll::Ready(self.protocol.close(&mut bridge, Some(frame.clone())))
-            });
-            if closed.await.is_err() {
-                return;
-            }
-            while self.read().await.is_ok() {}
-        })
-        .await;
-        let _ = tokio::time::timeout(CLOSE_TIME, async {
-            self.send().await?;
-            std::future::poll_fn(|cx| Pin::new(&mut self.stream).poll_shutdown(cx)).await
-        })
-        .await;
+        let put = std::future::poll_fn(|cx| {
+            let mut bridge = Bridge { stream: &mut self.stream, out: &mut self.out, cx };
+            // An answer, if the other end was first. What cannot be said any more need not be.
+            let _ = self.protocol.close(&mut bridge, Some(frame.clone()));
+            Poll::Ready(())
+        });
+        put.await;
+        let _ = tokio::time::timeout(CLOSE_TIME, self.part()).await;
+    }
+
+    async fn part(&mut self) -> io::Result<()> {
+        self.send().await?;
+        self.stream.shutdown().await?;
+        let mut dropped = vec![0; READ_BUFFER];
+        while self.stream.read(&mut dropped).await? > 0 {}
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@
 //! Python peers run the packages that a Python node runs.
 
 pub mod build;
+pub mod clock;
 pub mod faults;
 pub mod mounts;
 pub mod node;

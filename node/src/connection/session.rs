@@ -13,6 +13,7 @@ use crate::close::Close;
 use crate::event::Event;
 use crate::hub::{Arrival, Seat};
 use crate::outbox::{Inbox, Item, outbox};
+use crate::peer::TOO_SLOW;
 use crate::server::Shared;
 use crate::socket::Socket;
 
@@ -76,7 +77,7 @@ pub(super) async fn run(shared: &Arc<Shared>, established: Established, who: Who
         End::Closed(close) => Some(close),
         End::TooSlow => {
             shared.observer.see(&Event::TooSlow { party: presence.who.party() });
-            Some(Close::new(Close::TRY_AGAIN, "what was sent was not read"))
+            Some(Close::new(Close::INTERNAL, TOO_SLOW))
         }
     };
     let close = presence.close.clone().unwrap_or_else(|| Close::new(Close::NORMAL, ""));
@@ -144,7 +145,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Live<'_, S> {
             Item::Close(close) => return Some(End::Closed(close)),
         };
         match sealed {
-            Ok(()) => self.inbox.overflowed().then_some(End::TooSlow),
+            Ok(()) => None,
             Err(SessionError::TooLarge) => {
                 tracing::warn!(peer = %self.seat.peer(), "a message is longer than a satellite takes, and is not sent");
                 None
@@ -159,9 +160,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Live<'_, S> {
     }
 
     fn skip_to_the_end(&mut self) -> Option<End> {
-        if self.inbox.overflowed() {
-            return Some(End::TooSlow);
-        }
         while let Some(item) = self.inbox.try_next() {
             if let Item::Close(close) = item {
                 return Some(End::Closed(close));

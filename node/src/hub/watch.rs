@@ -3,7 +3,8 @@
 //! The storage is asked what changed, which costs next to nothing when nothing did. A client is only looked up if its record changed or
 //! its connection is new.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use hivemind_model::{Changes, Key, Token};
@@ -12,24 +13,34 @@ use super::Hub;
 use crate::close::Close;
 use crate::peer::Peer;
 
-/// How often is looked.
+/// How often is looked, and after how many clients at most: a storage that cannot say what changed is asked about all of them.
 const INTERVAL: Duration = Duration::from_secs(1);
+const AT_ONCE: usize = 1000;
 
 /// What a revoked client hears. Once it comes back it is told that its access key is unknown.
 const REVOKED: &str = "this client was revoked";
 
-/// Connections that nobody has looked at yet.
+/// Connections whose client's record is to be looked at.
 #[derive(Debug, Default)]
-pub(super) struct Newcomers(Mutex<Vec<Weak<Peer>>>);
+pub(super) struct Unsure(Mutex<VecDeque<Weak<Peer>>>);
 
-impl Newcomers {
+impl Unsure {
+    fn queue(&self) -> MutexGuard<'_, VecDeque<Weak<Peer>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn add(&self, peer: &Arc<Peer>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(peer));
+        self.queue().push_back(Arc::downgrade(peer));
     }
 
     fn take(&self) -> Vec<Arc<Peer>> {
-        let taken = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        taken.into_iter().filter_map(|peer| peer.upgrade()).collect()
+        let mut queue = self.queue();
+        let some = AT_ONCE.min(queue.len());
+        queue.drain(..some).filter_map(|peer| peer.upgrade()).collect()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.queue().is_empty()
     }
 }
 
@@ -53,19 +64,25 @@ pub(super) async fn watch(hub: Weak<Hub>) {
 impl Hub {
     /// Looks at those whose record changed since the token was given, and returns the token for the next time.
     async fn close_revoked(&self, token: Token) -> Token {
-        let newcomers = self.newcomers.take();
-        let (now, changed) = match self.directory.changes_since(token).await {
-            Ok((now, Changes::Nothing)) => (now, Vec::new()),
+        let now = match self.directory.changes_since(token).await {
+            Ok((now, Changes::Nothing)) => now,
             Ok((now, Changes::Keys(keys))) => {
                 let ids = keys.iter().filter_map(|key| if let Key::Int(id) = key { Some(*id) } else { None });
-                (now, self.registry.of_clients(ids))
+                self.registry.of_clients(ids).iter().for_each(|peer| self.unsure.add(peer));
+                now
             }
-            Ok((now, _)) => (now, self.registry.all()),
-            // Whether anything changed is asked again; without a history everybody is looked at each time.
-            Err(error) if error_is_for_ever(&error) => (token, self.registry.all()),
-            Err(_) => (token, Vec::new()),
+            Ok((now, _)) => {
+                // Who waits to be looked at is looked at later than this.
+                if self.unsure.is_empty() {
+                    self.registry.all().iter().for_each(|peer| self.unsure.add(peer));
+                    now
+                } else {
+                    token
+                }
+            }
+            Err(_) => token,
         };
-        for peer in newcomers.iter().chain(&changed) {
+        for peer in self.unsure.take() {
             match self.directory.current(peer.client_id, peer.access_key()).await {
                 Ok(Some(_)) => {}
                 Ok(None) => {
@@ -73,14 +90,10 @@ impl Hub {
                         tracing::info!(peer = &*peer.name(), "closing the connection of a revoked client");
                     }
                 }
-                // It is looked up again next time, so the token may move on.
-                Err(_) => self.newcomers.add(peer),
+                // The storage cannot say; it is asked again.
+                Err(_) => self.unsure.add(&peer),
             }
         }
         now
     }
-}
-
-fn error_is_for_ever(error: &hivemind_store::Error) -> bool {
-    matches!(error, hivemind_store::Error::Backend(error) if error.code() == hivemind_model::Code::Unsupported)
 }

@@ -13,7 +13,7 @@ impl Seat {
         let (hub, Ok(ping)) = (self.hub(), payload.object()) else { return };
         let (id, from) = (ping.text("flood_id").unwrap_or_default(), ping.text("peer").unwrap_or_default());
         let (floods, satellites) = (&hub.relay.floods, hub.len());
-        if !floods.was_mapped(&id, &from, satellites) {
+        if !id.is_empty() && !from.is_empty() && !floods.was_mapped(&id, &from, satellites) {
             let member = |name| ping.get(name).map_or("null", RawJson::get);
             let data = format!(
                 "{{\"flood_id\":{},\"peer\":{},\"site_id\":{},\"timestamp\":{}}}",

@@ -1,9 +1,10 @@
 //! Satellites by hand: each frame as a test wants it, whole sessions where only what follows them matters.
 
 use std::collections::HashMap;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use hivemind_protocol::{
     Body, Credentials, Initiator, Message as Opened, Psk, RawJson, Satellite, Session, StaticKey, Step, Suite,
@@ -52,7 +53,7 @@ impl Raw {
     /// If the system does not let it.
     pub fn try_open(port: u16, query: &str) -> Result<Self, String> {
         let stream = TcpStream::connect(("127.0.0.1", port)).map_err(|e| e.to_string())?;
-        stream.set_read_timeout(Some(HANGS)).and_then(|()| stream.set_write_timeout(Some(HANGS))).expect("set");
+        stream.set_write_timeout(Some(HANGS)).and_then(|()| stream.set_read_timeout(Some(HANGS))).expect("set");
         stream.set_nodelay(true).expect("set");
         let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
         let url = format!("ws://127.0.0.1:{port}/{query}");
@@ -76,20 +77,26 @@ impl Raw {
     /// # Panics
     /// If there is none after [`HANGS`].
     pub fn read(&mut self) -> Frame {
+        self.read_within(HANGS).unwrap_or_else(|| panic!("the node has sent nothing for {HANGS:?}"))
+    }
+
+    /// The same, if one comes within this time.
+    ///
+    /// # Panics
+    /// If the node sends clear text that is no JSON.
+    pub fn read_within(&mut self, time: Duration) -> Option<Frame> {
+        self.stream().set_read_timeout(Some(time)).expect("set");
         loop {
-            match self.socket.read() {
-                Ok(Message::Text(text)) => {
-                    return Frame::Text(serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}")));
-                }
-                Ok(Message::Binary(bytes)) => return Frame::Binary(bytes.to_vec()),
-                Ok(Message::Close(Some(close))) => return Frame::Close(close.code.into(), close.reason.as_str().to_owned()),
-                Ok(Message::Close(None)) => return Frame::Gone,
-                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
-                Err(Error::Io(e)) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
-                    panic!("the node has sent nothing for {HANGS:?}")
-                }
-                Err(_) => return Frame::Gone,
-            }
+            return Some(match self.socket.read() {
+                Ok(Message::Text(text)) => Frame::Text(serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))),
+                Ok(Message::Binary(bytes)) => Frame::Binary(bytes.to_vec()),
+                Ok(Message::Close(Some(close))) => Frame::Close(close.code.into(), close.reason.as_str().to_owned()),
+                Ok(Message::Close(None)) => Frame::Gone,
+                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => continue,
+                // What has come of a frame is kept for the next time.
+                Err(Error::Io(e)) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return None,
+                Err(_) => Frame::Gone,
+            });
         }
     }
 
@@ -105,18 +112,22 @@ impl Raw {
 
     /// HELLO and the offer, as text: the handshake hashes their payloads.
     ///
+    /// # Errors
+    /// The end of the connection, if that comes first.
+    ///
     /// # Panics
     /// If the node says something else.
-    pub fn opening(&mut self) -> (String, String) {
-        let mut next = |kind: &str| match self.socket.read() {
-            Ok(Message::Text(text)) => {
-                let envelope: Value = serde_json::from_str(&text).expect("JSON");
-                assert_eq!(envelope["msg_type"], kind, "{text}");
-                envelope["payload"].to_string()
-            }
+    pub fn opening(&mut self) -> Result<(String, String), Frame> {
+        Ok((self.clear("hello")?.to_string(), self.clear("shake")?.to_string()))
+    }
+
+    /// The payload of the next envelope, in clear text.
+    fn clear(&mut self, kind: &str) -> Result<Value, Frame> {
+        match self.read() {
+            Frame::Text(mut envelope) if envelope["msg_type"] == kind => Ok(envelope["payload"].take()),
+            end @ (Frame::Close(..) | Frame::Gone) => Err(end),
             other => panic!("expected {kind}, not {other:?}"),
-        };
-        (next("hello"), next("shake"))
+        }
     }
 
     /// Sends a text frame.
@@ -196,26 +207,30 @@ pub struct Device {
 }
 
 impl Device {
-    /// Connects a client with a new Noise key, up to its HELLO.
+    /// Connects a client, up to its HELLO. Its Noise key is the same each time.
     ///
     /// # Panics
     /// If it is not let in.
     #[must_use]
     pub fn up(port: u16, device: &str, client: &Client) -> Self {
-        Self::with_key(port, device, client, &StaticKey::generate().expect("a key"))
+        Self::try_up(port, device, client).unwrap_or_else(|end| panic!("{device} is not let in: {end:?}"))
     }
 
-    /// The same with this key.
+    /// The same where it may not be let in.
+    ///
+    /// # Errors
+    /// The end of the connection.
     ///
     /// # Panics
-    /// If it is not let in.
-    #[must_use]
-    pub fn with_key(port: u16, device: &str, client: &Client, key: &StaticKey) -> Self {
+    /// If the node speaks another protocol.
+    pub fn try_up(port: u16, device: &str, client: &Client) -> Result<Self, Frame> {
         let mut raw = Raw::of(port, device, &client.key);
-        let session = shake(&mut raw, client, key);
+        let session = shake(&mut raw, client, &key_of(client))?;
         let mut up = Self { raw, session };
-        up.say("hello", &json!({"pubkey": null, "session": {"session_id": format!("session-of-{device}")}, "site_id": "room"}));
-        up
+        let session = json!({"session_id": format!("session-of-{device}")});
+        let hello = json!({"pubkey": null, "session": session, "site_id": "room"});
+        up.try_say("hello", &hello).map_err(|_| up.raw.end())?;
+        Ok(up)
     }
 
     /// The frames of an envelope, sealed and not sent. Frames are counted: each must be sent, in this order, or there is no session
@@ -260,19 +275,41 @@ impl Device {
     /// The end of the connection, if that comes first.
     ///
     /// # Panics
-    /// If the node sends something else.
+    /// If there is neither after [`HANGS`], or the node sends something else.
     pub fn hear(&mut self) -> Result<Value, Frame> {
+        self.hear_within(HANGS).unwrap_or_else(|| panic!("the node has sent nothing for {HANGS:?}"))
+    }
+
+    fn hear_within(&mut self, time: Duration) -> Option<Result<Value, Frame>> {
         loop {
-            match self.raw.read() {
+            match self.raw.read_within(time)? {
                 Frame::Binary(frame) => match self.session.open(&frame).expect("the node's next frame") {
-                    Some(Opened::Json(text)) => return Ok(serde_json::from_str(text).expect("JSON")),
+                    Some(Opened::Json(text)) => return Some(Ok(serde_json::from_str(text).expect("JSON"))),
                     Some(Opened::Binary(_)) => panic!("a binary frame"),
                     None => {}
                 },
-                frame @ (Frame::Close(..) | Frame::Gone) => return Err(frame),
+                frame @ (Frame::Close(..) | Frame::Gone) => return Some(Err(frame)),
                 other @ Frame::Text(_) => panic!("clear text in a session: {other:?}"),
             }
         }
+    }
+
+    /// The next envelope, if one comes at once.
+    ///
+    /// # Panics
+    /// If the connection ends, or the node sends something else.
+    pub fn hear_soon(&mut self) -> Option<Value> {
+        let heard = self.hear_within(Duration::from_millis(20))?;
+        Some(heard.unwrap_or_else(|end| panic!("the connection has ended: {end:?}")))
+    }
+
+    /// Sends a message of a type; the code of its denial, if one comes at once.
+    ///
+    /// # Panics
+    /// If the connection ends.
+    pub fn denied_soon(&mut self, kind: &str) -> Option<String> {
+        self.send(kind, &json!({}));
+        Some(self.hear_soon()?["payload"]["data"]["code"].as_str()?.to_owned())
     }
 
     /// Waits for a bus message of a type; what else comes is let go.
@@ -295,33 +332,29 @@ pub fn bus(kind: &str, data: &Value) -> Value {
     json!({"type": kind, "data": data, "context": {}})
 }
 
-/// What a handshake needs besides the connection.
-#[must_use]
-pub fn begin(raw: &mut Raw, client: &Client, key: &StaticKey) -> (Initiator, Value) {
-    let (hello, offer) = raw.opening();
+fn key_of(client: &Client) -> StaticKey {
+    let digest = hash(MessageDigest::sha256(), client.key.as_bytes()).expect("a digest");
+    StaticKey::from_hex(&digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()).expect("a key")
+}
+
+/// A handshake, up to the session.
+fn shake(raw: &mut Raw, client: &Client, key: &StaticKey) -> Result<Session, Frame> {
+    let (hello, offer) = raw.opening()?;
     let node_id = serde_json::from_str::<Value>(&hello).expect("JSON")["node_id"].as_str().expect("a node's id").to_owned();
     let psk = psk(&client.password, &node_id);
     let satellite = Satellite { key, psk: &psk, suite: Suite::ChaChaPoly, known: None };
     let parse = |text| RawJson::parse(text).expect("JSON");
     let mut initiator = Initiator::new(satellite, parse(&hello), parse(&offer)).expect("offered");
-    let first = initiator.first().expect("the first message");
-    (initiator, serde_json::from_slice(&first).expect("JSON"))
-}
-
-/// A handshake, up to the session.
-fn shake(raw: &mut Raw, client: &Client, key: &StaticKey) -> Session {
-    let (mut initiator, first) = begin(raw, client, key);
-    raw.say("shake", &first).expect("sent");
-    let answer = match raw.read() {
-        Frame::Text(envelope) => envelope["payload"].to_string(),
-        other => panic!("not let in: {other:?}"),
+    let say = |raw: &mut Raw, payload: &[u8]| {
+        let sent = raw.say("shake", &serde_json::from_slice(payload).expect("JSON"));
+        sent.map_err(|_| raw.end())
     };
-    match initiator.read(RawJson::parse(&answer).expect("JSON")).expect("the password is right") {
+    say(raw, &initiator.first().expect("the first message"))?;
+    let answer = raw.clear("shake")?.to_string();
+    match initiator.read(parse(&answer)).expect("the password is right") {
         Step::Done { reply, session, .. } => {
-            if let Some(reply) = reply {
-                raw.say("shake", &serde_json::from_slice(&reply).expect("JSON")).expect("sent");
-            }
-            session
+            reply.map_or(Ok(()), |reply| say(raw, &reply))?;
+            Ok(session)
         }
         Step::Reply(_) => panic!("a satellite has the last word"),
     }

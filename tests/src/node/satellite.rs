@@ -33,29 +33,34 @@ impl From<&Value> for Outcome {
     }
 }
 
-/// A process with satellites in it, each by a name.
+/// A process with satellites in it, each by a name. It is started when it is first needed.
 pub struct Satellites {
-    peer: Peer,
-    identities: PathBuf,
+    peer: Option<Peer>,
+    home: PathBuf,
     port: u16,
 }
 
 impl Satellites {
     /// None yet. They keep their identities below the site's home.
-    ///
-    /// # Panics
-    /// If the process does not start.
     #[must_use]
     pub fn of(site: &Site) -> Self {
-        let home = site.home().join("satellites");
-        std::fs::create_dir_all(&home).expect("a folder");
-        let mut command = Command::new(venv().join("bin/python"));
-        let log = std::fs::File::create(home.join("log")).expect("a log");
-        command.arg(root().join("tests/python/satellite.py")).stderr(Stdio::from(log));
-        let rsa = home.join("rsa.pem");
-        std::fs::write(&rsa, rsa_key()).expect("written");
-        command.env("SATELLITE_RSA_KEY", rsa);
-        Self { peer: Peer::of(command, &home), identities: home.join("identities"), port: site.port() }
+        Self { peer: None, home: site.home().join("satellites"), port: site.port() }
+    }
+
+    fn peer(&mut self) -> &mut Peer {
+        self.peer.get_or_insert_with(|| {
+            std::fs::create_dir_all(&self.home).expect("a folder");
+            let (log, rsa) = (self.home.join("log"), self.home.join("rsa.pem"));
+            std::fs::write(&rsa, rsa_key()).expect("written");
+            let mut command = Command::new(venv().join("bin/python"));
+            command.arg(root().join("tests/python/satellite.py")).env("SATELLITE_RSA_KEY", rsa);
+            command.stderr(Stdio::from(std::fs::File::create(log).expect("a log")));
+            Peer::of(command, &self.home)
+        })
+    }
+
+    fn identities(&self) -> PathBuf {
+        self.home.join("identities")
     }
 
     /// Asks for anything; see `tests/python/satellite.py`.
@@ -71,7 +76,7 @@ impl Satellites {
     /// # Errors
     /// What Python said.
     pub fn try_ask(&mut self, name: &str, op: &str, members: &Value) -> Result<Value, String> {
-        self.peer.try_ask(&request(name, op, members))
+        self.peer().try_ask(&request(name, op, members))
     }
 
     /// Connects a client's device of this name: it keeps its identity folder whenever it connects again.
@@ -88,7 +93,7 @@ impl Satellites {
     /// Begins to connect without waiting for what comes of it; [`Satellites::outcome`] does.
     pub fn begin(&mut self, name: &str, client: &Client) {
         let members = self.connecting(name, client, &json!({}));
-        self.peer.tell(&request(name, "connect", &members));
+        self.peer().tell(&request(name, "connect", &members));
     }
 
     /// What came of [`Satellites::begin`].
@@ -96,7 +101,7 @@ impl Satellites {
     /// # Panics
     /// If nothing did.
     pub fn outcome(&mut self) -> Outcome {
-        Outcome::from(&self.peer.answer().unwrap_or_else(|e| panic!("{e}")))
+        Outcome::from(&self.peer().answer().unwrap_or_else(|e| panic!("{e}")))
     }
 
     /// Connects and expects a session.
@@ -115,7 +120,7 @@ impl Satellites {
     /// If one neither connects nor is refused.
     pub fn swarm(&mut self, clients: &[Value], psks: &Value) -> Vec<String> {
         let mut members = self.connecting("", &Client::new(""), &json!({"clients": clients, "psks": psks}));
-        members["identity"] = json!(self.identities);
+        members["identity"] = json!(self.identities());
         let outcomes = self.ask("", "swarm", &members);
         outcomes.as_array().expect("a list").iter().map(|word| word.as_str().expect("a word").to_owned()).collect()
     }
@@ -125,13 +130,13 @@ impl Satellites {
     /// # Panics
     /// If it has derived nothing.
     pub fn forget_password(&self, name: &str) {
-        std::fs::remove_file(self.identities.join(name).join("unnamed-node_noise_psks.json")).expect("it has a cache");
+        std::fs::remove_file(self.identities().join(name).join("unnamed-node_noise_psks.json")).expect("it has a cache");
     }
 
     fn connecting(&self, name: &str, client: &Client, changes: &Value) -> Value {
         let mut members = json!({
             "host": "127.0.0.1", "port": self.port, "key": client.key, "password": client.password,
-            "identity": self.identities.join(name), "useragent": name,
+            "identity": self.identities().join(name), "useragent": name,
         });
         merge(&mut members, changes);
         members

@@ -166,10 +166,19 @@ impl Site {
     /// # Panics
     /// If that fails.
     pub fn add(&self, client: &Client) {
+        self.add_with(client, &[]);
+    }
+
+    /// The same with more options.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn add_with(&self, client: &Client, options: &[&str]) {
         let metadata = client.metadata.to_string();
         let mut words = vec!["add-client", "--name", &client.key, "--access-key", &client.key, "--password", &client.password];
         words.extend(["--metadata", &metadata, "--allow-weak-password"]);
         client.allowed.iter().for_each(|kind| words.extend(["--allow", kind]));
+        words.extend(options);
         if client.is_admin {
             words.extend(["--admin", "true"]);
         }

@@ -64,7 +64,7 @@ fn revoked(make: Make, backend: Backend) {
     stage.site.run(&["delete-client", "key-kitchen", "--yes"]).well();
     if make == Make::Ours {
         let (code, reason) = satellites.end("one");
-        assert_eq!((code, reason.as_str()), (Some(1008), "revoked"));
+        assert_eq!((code, reason.as_str()), (Some(1008), "this client was revoked"));
     } else {
         // It stays and is denied everything, from at most five seconds on.
         let denial = loop {

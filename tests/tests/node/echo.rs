@@ -14,6 +14,8 @@ fn an_utterance_comes_back_as_spoken_to_who_said_it() {
     satellites.send("one", UTTERANCE, &json!({"utterances": ["guten Morgen"], "lang": "de-de"}));
     let spoken = satellites.wait("one", "speak");
     assert!(spoken["payload"]["data"]["utterance"].as_str().is_some_and(|text| text.contains("guten Morgen")), "{spoken}");
+    // And that this is all, as OVOS says it.
+    satellites.wait("one", "ovos.utterance.handled");
     assert_eq!(satellites.denied("one", "ovos.not.allowed")["code"], "acl_disallowed_type");
     satellites.send("two", UTTERANCE, &json!({"utterances": ["second"]}));
     assert!(satellites.wait("two", "speak")["payload"]["data"]["utterance"].as_str().is_some_and(|text| text.contains("second")));
