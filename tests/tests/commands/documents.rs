@@ -65,7 +65,9 @@ fn help_is_no_failure_and_no_command_is_one() {
         }
     }
     assert!(operator.run(&["--version"]).well().starts_with("hivemind-host "));
-    for words in [&[][..], &["plugins"], &["db"], &["audit"], &["policy"], &["no-such-command"], &["list-clients", "--no-such-option"]] {
+    for words in
+        [&[][..], &["plugins"], &["db"], &["audit"], &["policy"], &["no-such-command"], &["list-clients", "--no-such-option"]]
+    {
         let ended = operator.run(words);
         assert!(ended.out.is_empty() && !ended.err.is_empty(), "{words:?}: {ended:?}");
         assert_eq!(ended.code, 2, "{words:?}");
@@ -208,7 +210,11 @@ fn the_operator_guides_table_names_commands_and_options_that_exist() {
             if words[0].ends_with('-') || words[0].starts_with('-') {
                 continue;
             }
-            let known: Vec<&str> = words.iter().take(if matches!(words[0], "plugins" | "db" | "policy" | "audit") { 2 } else { 1 }).copied().collect();
+            let known: Vec<&str> = words
+                .iter()
+                .take(if matches!(words[0], "plugins" | "db" | "policy" | "audit") { 2 } else { 1 })
+                .copied()
+                .collect();
             let help = operator.run(&[&known[..], &["--help"]].concat()).well();
             for option in words.iter().filter(|word| word.starts_with("--")) {
                 assert!(help.contains(option), "{known:?} {option}");
