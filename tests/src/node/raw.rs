@@ -9,6 +9,7 @@ use std::time::Duration;
 use hivemind_protocol::{
     Body, Credentials, Initiator, Message as Opened, Psk, RawJson, Satellite, Session, StaticKey, Step, Suite,
 };
+use openssl::hash::{MessageDigest, hash};
 use serde_json::{Value, json};
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{Bytes, Error, Message, WebSocket};
