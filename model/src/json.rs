@@ -10,8 +10,8 @@ mod parse;
 mod text;
 
 pub use names::Name;
-pub(crate) use parse::{Flat, Part, parts};
-pub use parse::{MAX_DEPTH, ParseError, Shape, check, members, parse, without_comments};
+pub(crate) use parse::{Flat, Piece, parts};
+pub use parse::{MAX_DEPTH, ParseError, Part, Shape, check, members, outline, parse, without_comments};
 pub use text::{quote, quote_into};
 
 use std::borrow::Cow;

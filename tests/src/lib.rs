@@ -4,11 +4,15 @@
 //! Python peers run the packages that a Python node runs.
 
 pub mod build;
+pub mod clock;
 pub mod faults;
 pub mod mounts;
+pub mod node;
+pub mod ports;
 pub mod program;
 pub mod python;
 pub mod redis;
+mod spawn;
 pub mod specimen;
 pub mod subject;
 pub mod together;

@@ -69,12 +69,33 @@ pub enum Shape {
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn check<'a>(source: &'a str, member: impl FnMut(Text<'a>)) -> Result<Shape, ParseError> {
-    document(source, Nothing(member))
+pub fn check<'a>(source: &'a str, mut member: impl FnMut(Text<'a>)) -> Result<Shape, ParseError> {
+    outline(source, |part| {
+        if let Part::Member(name, _) = part {
+            member(name);
+        }
+    })
+}
+
+/// What directly belongs to a document.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Part<'a> {
+    /// A name in the outermost object, and its value as it was written.
+    Member(Text<'a>, &'a str),
+    /// An item of the outermost list as it was written.
+    Item(&'a str),
+}
+
+/// Checks a text as [`check`] does. `part` is told what lies directly in the document, repeated names again.
+///
+/// # Errors
+/// The first thing that is wrong; what stands before it was told.
+pub fn outline<'a>(source: &'a str, part: impl FnMut(Part<'a>)) -> Result<Shape, ParseError> {
+    document(source, Nothing(part))
 }
 
 /// What [`parts`] hands out.
-pub(crate) enum Part<'a> {
+pub(crate) enum Piece<'a> {
     /// A member of the outermost object, and its source text.
     Member(Text<'a>, Flat<'a>, &'a str),
     /// A name in an object whose member follows.
@@ -110,7 +131,7 @@ impl<'a> From<&Json<'a>> for Flat<'a> {
 ///
 /// # Errors
 /// The first thing that is wrong; what stands before it was handed out.
-pub(crate) fn parts<'a>(source: &'a str, part: impl FnMut(Part<'a>)) -> Result<Flat<'a>, ParseError> {
+pub(crate) fn parts<'a>(source: &'a str, part: impl FnMut(Piece<'a>)) -> Result<Flat<'a>, ParseError> {
     document(source, Parts(part))
 }
 
@@ -130,7 +151,8 @@ trait Build<'a> {
 
     /// A value that is neither list nor object.
     fn leaf(&mut self, leaf: Json<'a>) -> Self::Value;
-    fn item(&mut self, items: &mut Self::Items, value: Self::Value);
+    /// An item of a list that lies so deep.
+    fn item(&mut self, depth: usize, items: &mut Self::Items, item: (Self::Value, &'a str));
     fn array(&mut self, items: Self::Items) -> Self::Value;
     /// A member of an object that lies so deep.
     fn member(&mut self, depth: usize, members: &mut Self::Members, member: (Text<'a>, Self::Value, &'a str));
@@ -149,7 +171,7 @@ impl<'a, F: FnMut(Member<'a>) -> Option<Member<'a>>> Build<'a> for Tree<F> {
         leaf
     }
 
-    fn item(&mut self, items: &mut Self::Items, value: Json<'a>) {
+    fn item(&mut self, _depth: usize, items: &mut Self::Items, (value, _): (Json<'a>, &'a str)) {
         items.push(value);
     }
 
@@ -167,10 +189,10 @@ impl<'a, F: FnMut(Member<'a>) -> Option<Member<'a>>> Build<'a> for Tree<F> {
     }
 }
 
-/// Makes nothing, and tells the outermost names.
+/// Makes nothing, and tells the outermost parts.
 struct Nothing<F>(F);
 
-impl<'a, F: FnMut(Text<'a>)> Build<'a> for Nothing<F> {
+impl<'a, F: FnMut(Part<'a>)> Build<'a> for Nothing<F> {
     type Value = Shape;
     type Items = ();
     type Members = ();
@@ -179,15 +201,19 @@ impl<'a, F: FnMut(Text<'a>)> Build<'a> for Nothing<F> {
         if leaf == Json::Null { Shape::Null } else { Shape::Other }
     }
 
-    fn item(&mut self, (): &mut (), _value: Shape) {}
+    fn item(&mut self, depth: usize, (): &mut (), (_, raw): (Shape, &'a str)) {
+        if depth == 0 {
+            (self.0)(Part::Item(raw));
+        }
+    }
 
     fn array(&mut self, (): ()) -> Shape {
         Shape::Other
     }
 
-    fn member(&mut self, depth: usize, (): &mut (), (name, ..): (Text<'a>, Shape, &'a str)) {
+    fn member(&mut self, depth: usize, (): &mut (), (name, _, raw): (Text<'a>, Shape, &'a str)) {
         if depth == 0 {
-            (self.0)(name);
+            (self.0)(Part::Member(name, raw));
         }
     }
 
@@ -199,7 +225,7 @@ impl<'a, F: FnMut(Text<'a>)> Build<'a> for Nothing<F> {
 /// Makes nothing, and tells what is in the outermost object.
 struct Parts<F>(F);
 
-impl<'a, F: FnMut(Part<'a>)> Build<'a> for Parts<F> {
+impl<'a, F: FnMut(Piece<'a>)> Build<'a> for Parts<F> {
     type Value = Flat<'a>;
     type Items = ();
     type Members = ();
@@ -209,7 +235,7 @@ impl<'a, F: FnMut(Part<'a>)> Build<'a> for Parts<F> {
         Flat::from(&leaf)
     }
 
-    fn item(&mut self, (): &mut (), _value: Flat<'a>) {}
+    fn item(&mut self, _depth: usize, (): &mut (), _item: (Flat<'a>, &'a str)) {}
 
     fn array(&mut self, (): ()) -> Flat<'a> {
         Flat::Array
@@ -218,8 +244,8 @@ impl<'a, F: FnMut(Part<'a>)> Build<'a> for Parts<F> {
     #[inline]
     fn member(&mut self, depth: usize, (): &mut (), (name, value, raw): (Text<'a>, Flat<'a>, &'a str)) {
         match depth {
-            0 => (self.0)(Part::Member(name, value, raw)),
-            1 => (self.0)(Part::Inner(name)),
+            0 => (self.0)(Piece::Member(name, value, raw)),
+            1 => (self.0)(Piece::Inner(name)),
             _ => {}
         }
     }
@@ -328,8 +354,10 @@ impl<'a, B: Build<'a>> Parser<'a, B> {
         }
         loop {
             self.space();
+            let start = self.at;
             let value = self.value(depth + 1)?;
-            self.build.item(&mut items, value);
+            let raw = &self.source[start..self.at];
+            self.build.item(depth, &mut items, (value, raw));
             self.space();
             if self.byte(b']') {
                 return Ok(self.build.array(items));

@@ -2,12 +2,16 @@
 //! needed. One theme per file.
 
 mod add;
+mod audit;
+mod certificates;
 mod changes;
 mod config;
 mod documents;
 mod export;
 mod files;
+mod listen;
 mod plugins;
+mod policy;
 mod redis;
 mod refusals;
 mod secrets;

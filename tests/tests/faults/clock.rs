@@ -1,18 +1,16 @@
 //! A wall clock that is set back and forward while the store is in use: readers that cache see every change, and nobody waits until
 //! a time that has been moved away.
 //!
-//! One process lives by Debian's libfaketime, which reads its time from a file that the test changes; it leaves the monotonic clock
-//! alone, as a step of the real clock does. File times do not come from that library, so they are set by hand as well.
+//! File times do not come from libfaketime, so they are set by hand as well.
 
 use std::fs::{File, FileTimes};
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::mpsc::channel;
 use std::time::{Duration, SystemTime};
 
 use hivemind_model::{Backend, Code, Context};
 use hivemind_store::clients::NewClient;
 use hivemind_store::{Clients, Options, Storage};
+use hivemind_tests::clock::Clock;
 use hivemind_tests::faults::process::{Process, content, open, prepare};
 use hivemind_tests::faults::site::{Age, Backend as _, Files, Site};
 
@@ -22,47 +20,10 @@ use super::{increment, note, peer, start};
 const HANGS: Duration = Duration::from_secs(120);
 const JUMPS: [&str; 6] = ["+0", "-3650d", "+3650d", "-1h", "+20y", "+0"];
 
-/// The library.
-fn faketime() -> PathBuf {
-    let folders = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
-    let found = folders.map(|f| f.path().join("faketime/libfaketimeMT.so.1")).find(|path| path.exists());
-    found.expect("no libfaketime; `cargo xtask test` installs it, or: apt-get install faketime")
-}
-
-/// A clock that a test sets.
-struct Clock(PathBuf);
-
-impl Clock {
-    fn set(&self, offset: &str) {
-        // Renamed into place: a reader never sees half of it.
-        let new = self.0.with_extension("new");
-        std::fs::write(&new, offset).and_then(|()| std::fs::rename(&new, &self.0)).expect("the clock is set");
-    }
-
-    fn command(&self, program: &Path) -> Command {
-        let mut command = Command::new(program);
-        command
-            .env("LD_PRELOAD", faketime())
-            .env("FAKETIME_TIMESTAMP_FILE", &self.0)
-            .env("FAKETIME_NO_CACHE", "1")
-            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-            .env("DONT_FAKE_MONOTONIC", "1")
-            .env("NO_FAKE_STAT", "1");
-        command
-    }
-
-    /// The year in which a process with this clock believes to be.
-    fn year(&self) -> i32 {
-        let output = self.command(Path::new("date")).arg("+%Y").output().expect("date runs");
-        String::from_utf8_lossy(&output.stdout).trim().parse().expect("a year")
-    }
-}
-
 /// A store and a process whose clock the test sets.
 fn faked(backend: Files) -> (Box<dyn Site>, Clock, Process) {
     let site = backend.fresh(Age::New).expect("a store");
-    let clock = Clock(site.home().join("clock"));
-    clock.set("+0");
+    let clock = Clock::at(&site.home().join("clock"));
     let process = Process::start(&*site, peer(), |program| clock.command(program)).expect("opened");
     (site, clock, process)
 }
@@ -70,8 +31,7 @@ fn faked(backend: Files) -> (Box<dyn Site>, Clock, Process) {
 #[test]
 fn the_clock_really_jumps() {
     let folder = tempfile::tempdir().expect("a folder");
-    let clock = Clock(folder.path().join("clock"));
-    clock.set("+0");
+    let clock = Clock::at(&folder.path().join("clock"));
     let now = clock.year();
     clock.set("+20y");
     assert!((now + 19..=now + 21).contains(&clock.year()));

@@ -93,6 +93,7 @@ fn assert_marked(operator: &Operator, module: &str) {
         &["status"][..],
         &["list-clients"],
         &["add-client"],
+        &["listen", "--host", "127.0.0.1", "--port", "0", "--agent", "echo"],
         &["export", "-"],
         &["migrate-db", "--from", module, "--to", "memory"],
     ] {

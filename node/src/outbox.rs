@@ -1,0 +1,113 @@
+//! What waits for one satellite: a queue bounded in bytes between whoever has something for it and the task that owns its socket.
+//!
+//! A satellite that does not read loses its connection, and holds up nobody else.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::close::Close;
+
+/// Something for a satellite. Bodies are shared: what goes to many is made once.
+#[derive(Debug, Clone)]
+pub enum Item {
+    /// An envelope as JSON text.
+    Json(Arc<[u8]>),
+    /// A binary frame (WIRE-1).
+    Binary(Arc<[u8]>),
+    /// The end.
+    Close(Close),
+}
+
+impl Item {
+    fn size(&self) -> usize {
+        match self {
+            Self::Json(body) | Self::Binary(body) => body.len() + 64,
+            Self::Close(_) => 0,
+        }
+    }
+}
+
+/// The end that is written to. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Outbox {
+    queue: UnboundedSender<Item>,
+    state: Arc<State>,
+    limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: AtomicUsize,
+    urgent: Arc<Notify>,
+}
+
+/// The end that the owner of the socket reads.
+#[derive(Debug)]
+pub struct Inbox {
+    queue: UnboundedReceiver<Item>,
+    state: Arc<State>,
+}
+
+/// Why nothing was put into an outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// Its satellite does not read; its connection is to be closed.
+    Full,
+    /// Its connection is gone.
+    Gone,
+}
+
+/// A queue that holds up to `limit` bytes.
+#[must_use]
+pub fn outbox(limit: usize) -> (Outbox, Inbox) {
+    let (sender, receiver) = unbounded_channel();
+    let state = Arc::new(State::default());
+    (Outbox { queue: sender, state: Arc::clone(&state), limit }, Inbox { queue: receiver, state })
+}
+
+impl Outbox {
+    /// Puts something in, whatever else is done at the same time in the order of the calls.
+    ///
+    /// # Errors
+    /// If it is full or its connection is gone. A close always fits.
+    pub fn send(&self, item: Item) -> Result<(), Refused> {
+        let size = item.size();
+        let before = self.state.waiting.fetch_add(size, Ordering::Relaxed);
+        // One item that is larger than the limit still goes through an empty queue.
+        if size > 0 && before > 0 && before + size > self.limit {
+            self.state.waiting.fetch_sub(size, Ordering::Relaxed);
+            return Err(Refused::Full);
+        }
+        let is_end = matches!(item, Item::Close(_));
+        self.queue.send(item).map_err(|_| Refused::Gone)?;
+        if is_end {
+            self.state.urgent.notify_one();
+        }
+        Ok(())
+    }
+}
+
+impl Inbox {
+    /// The next item; `None` once every [`Outbox`] is gone.
+    pub async fn next(&mut self) -> Option<Item> {
+        let item = self.queue.recv().await?;
+        self.state.waiting.fetch_sub(item.size(), Ordering::Relaxed);
+        Some(item)
+    }
+
+    /// The next item if one is there.
+    pub fn try_next(&mut self) -> Option<Item> {
+        let item = self.queue.try_recv().ok()?;
+        self.state.waiting.fetch_sub(item.size(), Ordering::Relaxed);
+        Some(item)
+    }
+
+    /// Notified of a close, which does not wait for all before it if that cannot be sent.
+    #[must_use]
+    pub fn urgent(&self) -> Arc<Notify> {
+        Arc::clone(&self.state.urgent)
+    }
+}

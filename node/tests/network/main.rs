@@ -1,0 +1,8 @@
+//! The network half of the node, over real sockets: the reference backend below, the protocol's own initiator as the satellite.
+
+mod common;
+mod handshake;
+mod opening;
+mod session;
+mod storage;
+mod tls;
