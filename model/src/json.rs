@@ -4,14 +4,15 @@
 //! beyond 64 bits, `1.0` against `1`, escapes of lone surrogates. The dialect is that of Python's `json` module, which wrote the
 //! stores this project opens: `NaN`, `Infinity` and `-Infinity` are numbers, and of repeated names the last counts.
 
+mod build;
 pub(crate) mod canonical;
 pub(crate) mod names;
 mod parse;
 mod text;
 
+pub use build::{Flat, Part};
 pub use names::Name;
-pub(crate) use parse::{Flat, Piece, parts};
-pub use parse::{MAX_DEPTH, ParseError, Part, Shape, check, members, outline, parse, without_comments};
+pub use parse::{MAX_DEPTH, ParseError, check, members, outline, parse, without_comments};
 pub use text::{quote, quote_into};
 
 use std::borrow::Cow;

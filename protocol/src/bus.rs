@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use hivemind_model::json::{Part, Shape, outline};
+use hivemind_model::json::{Flat, Part, outline};
 
 use crate::object::{Malformed, Object, RawJson, push_text};
 
@@ -27,7 +27,7 @@ impl<'a> Bus<'a> {
         let mut found = [None; 3];
         let mut repeated = false;
         let shape = outline(text, |part| {
-            let Part::Member(name, value) = part else { return };
+            let Part::Member(name, _, value) = part else { return };
             let slot = match name.to_str().as_deref() {
                 Some("type") => 0,
                 Some("data") => 1,
@@ -36,7 +36,7 @@ impl<'a> Bus<'a> {
             };
             repeated |= found[slot].replace(RawJson::checked(value)).is_some();
         })?;
-        if shape != Shape::Object {
+        if shape != Flat::Object {
             return Err(Malformed::WrongKind);
         }
         if repeated {

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use hivemind_model::json::{ParseError, Part, Shape, Text, outline};
+use hivemind_model::json::{Flat, ParseError, Part, Text, outline};
 
 use crate::message_type::MessageType;
 use crate::object::{Malformed, RawJson, push_text};
@@ -136,11 +136,11 @@ impl<'a> Envelope<'a> {
     pub fn parse(text: &'a str) -> Result<Self, EnvelopeError> {
         let mut found = Found::default();
         let shape = outline(text, |part| {
-            if let Part::Member(name, value) = part {
+            if let Part::Member(name, _, value) = part {
                 found.member(name, value);
             }
         })?;
-        if shape != Shape::Object {
+        if shape != Flat::Object {
             return Err(EnvelopeError::Malformed(Malformed::WrongKind));
         }
         if let Some(wrong) = found.wrong {

@@ -144,7 +144,7 @@ impl<'a> Object<'a> {
     pub fn parse(text: &'a str) -> Result<Self, Malformed> {
         let mut members = Vec::new();
         outline(text, |part| {
-            if let Part::Member(name, value) = part {
+            if let Part::Member(name, _, value) = part {
                 members.push((Cow::Borrowed(name.raw), Cow::Borrowed(value)));
             }
         })?;

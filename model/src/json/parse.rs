@@ -4,10 +4,9 @@
 //! text: [`check`] and [`parse`] read by the same rules, and only one of them builds anything.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::fmt;
 
-use super::names::FEW;
+use super::build::{Build, Flat, Outline, Part, Tree};
 use super::{Json, Member, Text};
 
 /// The deepest nesting that is read; deeper documents are refused.
@@ -53,86 +52,25 @@ pub fn members<'a>(source: &'a str, mut member: impl FnMut(Member<'a>)) -> Resul
     document(source, Tree(take))
 }
 
-/// What a checked document is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
-    /// `null`.
-    Null,
-    /// An object.
-    Object,
-    /// Anything else.
-    Other,
-}
-
 /// Checks that a text is one document, as [`parse`] does, and makes nothing of it. `member` is told the names in the outermost
 /// object, repeated ones again.
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn check<'a>(source: &'a str, mut member: impl FnMut(Text<'a>)) -> Result<Shape, ParseError> {
+pub fn check<'a>(source: &'a str, mut member: impl FnMut(Text<'a>)) -> Result<Flat<'a>, ParseError> {
     outline(source, |part| {
-        if let Part::Member(name, _) = part {
+        if let Part::Member(name, ..) = part {
             member(name);
         }
     })
 }
 
-/// What directly belongs to a document.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Part<'a> {
-    /// A name in the outermost object, and its value as it was written.
-    Member(Text<'a>, &'a str),
-    /// An item of the outermost list as it was written.
-    Item(&'a str),
-}
-
-/// Checks a text as [`check`] does. `part` is told what lies directly in the document, repeated names again.
+/// Checks a text as [`check`] does. `part` is told what lies directly in the document and the names one level below, repeated ones again.
 ///
 /// # Errors
 /// The first thing that is wrong; what stands before it was told.
-pub fn outline<'a>(source: &'a str, part: impl FnMut(Part<'a>)) -> Result<Shape, ParseError> {
-    document(source, Nothing(part))
-}
-
-/// What [`parts`] hands out.
-pub(crate) enum Piece<'a> {
-    /// A member of the outermost object, and its source text.
-    Member(Text<'a>, Flat<'a>, &'a str),
-    /// A name in an object whose member follows.
-    Inner(Text<'a>),
-}
-
-/// A value of which nothing is made.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Flat<'a> {
-    Null,
-    Bool(bool),
-    Number(&'a str),
-    String(Text<'a>),
-    Array,
-    Object,
-}
-
-impl<'a> From<&Json<'a>> for Flat<'a> {
-    fn from(json: &Json<'a>) -> Self {
-        match json {
-            Json::Null => Self::Null,
-            Json::Bool(value) => Self::Bool(*value),
-            Json::Number(raw) => Self::Number(raw),
-            Json::String(text) => Self::String(*text),
-            Json::Array(_) => Self::Array,
-            Json::Object(_) => Self::Object,
-        }
-    }
-}
-
-/// Reads one document as [`parse`] does, and hands out the members of the outermost object and the names one level below, without making
-/// anything of them. Repeated names are handed out again.
-///
-/// # Errors
-/// The first thing that is wrong; what stands before it was handed out.
-pub(crate) fn parts<'a>(source: &'a str, part: impl FnMut(Piece<'a>)) -> Result<Flat<'a>, ParseError> {
-    document(source, Parts(part))
+pub fn outline<'a>(source: &'a str, part: impl FnMut(Part<'a>)) -> Result<Flat<'a>, ParseError> {
+    document(source, Outline(part))
 }
 
 fn document<'a, B: Build<'a>>(source: &'a str, build: B) -> Result<B::Value, ParseError> {
@@ -141,118 +79,6 @@ fn document<'a, B: Build<'a>>(source: &'a str, build: B) -> Result<B::Value, Par
     let value = parser.value(0)?;
     parser.space();
     if parser.at < source.len() { Err(parser.error("unexpected text after the document")) } else { Ok(value) }
-}
-
-/// What is made of what was read.
-trait Build<'a> {
-    type Value;
-    type Items: Default;
-    type Members: Default;
-
-    /// A value that is neither list nor object.
-    fn leaf(&mut self, leaf: Json<'a>) -> Self::Value;
-    /// An item of a list that lies so deep.
-    fn item(&mut self, depth: usize, items: &mut Self::Items, item: (Self::Value, &'a str));
-    fn array(&mut self, items: Self::Items) -> Self::Value;
-    /// A member of an object that lies so deep.
-    fn member(&mut self, depth: usize, members: &mut Self::Members, member: (Text<'a>, Self::Value, &'a str));
-    fn object(&mut self, members: Self::Members) -> Self::Value;
-}
-
-/// Makes the document, of the members of the outermost object with what is left of each.
-struct Tree<F>(F);
-
-impl<'a, F: FnMut(Member<'a>) -> Option<Member<'a>>> Build<'a> for Tree<F> {
-    type Value = Json<'a>;
-    type Items = Vec<Json<'a>>;
-    type Members = Vec<Member<'a>>;
-
-    fn leaf(&mut self, leaf: Json<'a>) -> Json<'a> {
-        leaf
-    }
-
-    fn item(&mut self, _depth: usize, items: &mut Self::Items, (value, _): (Json<'a>, &'a str)) {
-        items.push(value);
-    }
-
-    fn array(&mut self, items: Self::Items) -> Json<'a> {
-        Json::Array(items)
-    }
-
-    fn member(&mut self, depth: usize, members: &mut Self::Members, (name, value, raw): (Text<'a>, Json<'a>, &'a str)) {
-        let member = Member { name, value, raw };
-        members.extend(if depth == 0 { (self.0)(member) } else { Some(member) });
-    }
-
-    fn object(&mut self, members: Self::Members) -> Json<'a> {
-        Json::Object(last_of_each(members))
-    }
-}
-
-/// Makes nothing, and tells the outermost parts.
-struct Nothing<F>(F);
-
-impl<'a, F: FnMut(Part<'a>)> Build<'a> for Nothing<F> {
-    type Value = Shape;
-    type Items = ();
-    type Members = ();
-
-    fn leaf(&mut self, leaf: Json<'a>) -> Shape {
-        if leaf == Json::Null { Shape::Null } else { Shape::Other }
-    }
-
-    fn item(&mut self, depth: usize, (): &mut (), (_, raw): (Shape, &'a str)) {
-        if depth == 0 {
-            (self.0)(Part::Item(raw));
-        }
-    }
-
-    fn array(&mut self, (): ()) -> Shape {
-        Shape::Other
-    }
-
-    fn member(&mut self, depth: usize, (): &mut (), (name, _, raw): (Text<'a>, Shape, &'a str)) {
-        if depth == 0 {
-            (self.0)(Part::Member(name, raw));
-        }
-    }
-
-    fn object(&mut self, (): ()) -> Shape {
-        Shape::Object
-    }
-}
-
-/// Makes nothing, and tells what is in the outermost object.
-struct Parts<F>(F);
-
-impl<'a, F: FnMut(Piece<'a>)> Build<'a> for Parts<F> {
-    type Value = Flat<'a>;
-    type Items = ();
-    type Members = ();
-
-    #[inline]
-    fn leaf(&mut self, leaf: Json<'a>) -> Flat<'a> {
-        Flat::from(&leaf)
-    }
-
-    fn item(&mut self, _depth: usize, (): &mut (), _item: (Flat<'a>, &'a str)) {}
-
-    fn array(&mut self, (): ()) -> Flat<'a> {
-        Flat::Array
-    }
-
-    #[inline]
-    fn member(&mut self, depth: usize, (): &mut (), (name, value, raw): (Text<'a>, Flat<'a>, &'a str)) {
-        match depth {
-            0 => (self.0)(Piece::Member(name, value, raw)),
-            1 => (self.0)(Piece::Inner(name)),
-            _ => {}
-        }
-    }
-
-    fn object(&mut self, (): ()) -> Flat<'a> {
-        Flat::Object
-    }
 }
 
 /// The same text with `//` and `#` comments outside of strings turned into spaces, so that every offset stays what it was.
@@ -479,22 +305,4 @@ fn plain(bytes: &[u8]) -> usize {
         }
     }
     words.len() * 8
-}
-
-/// Of repeated names the last counts, and stands where it stood.
-fn last_of_each(members: Vec<Member<'_>>) -> Vec<Member<'_>> {
-    // Without escapes, names are the same if their texts are; to compare a few of these is cheaper than to hash them.
-    let raw: &[_] = if members.len() <= FEW { &members } else { &[] };
-    let is_new = |(at, m): (usize, &Member<'_>)| raw[..at].iter().all(|before| before.name.raw != m.name.raw);
-    if raw.len() == members.len() && raw.iter().all(|m| !m.name.raw.contains('\\')) && raw.iter().enumerate().all(is_new) {
-        return members;
-    }
-    let mut seen = HashSet::with_capacity(members.len());
-    if members.iter().all(|m| seen.insert(m.name.name())) {
-        return members;
-    }
-    seen.clear();
-    let mut kept: Vec<_> = members.into_iter().rev().filter(|m| seen.insert(m.name.name())).collect();
-    kept.reverse();
-    kept
 }

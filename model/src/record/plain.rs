@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use crate::collection::{Collection, LegacyRule};
-use crate::json::{self, Flat, Json, Member, Piece, Text};
+use crate::json::{self, Flat, Json, Member, Part, Text};
 use crate::row::{Row, encode};
 use crate::value::{Kind, ValueRef};
 
@@ -14,9 +14,10 @@ use crate::value::{Kind, ValueRef};
 pub(super) fn from_text(collection: &Collection, text: &str) -> Option<Row> {
     let mut plain = Plain::new(collection);
     // What comes after something odd is read on, because a text that is no JSON is no record either way.
-    let shape = json::parts(text, |part| match part {
-        Piece::Inner(name) => plain.meet(name),
-        Piece::Member(name, value, raw) => plain.take(name, value, raw),
+    let shape = json::outline(text, |part| match part {
+        Part::Inner(name) => plain.meet(name),
+        Part::Member(name, value, raw) => plain.take(name, value, raw),
+        Part::Item(_) => {}
     });
     if shape == Ok(Flat::Object) { plain.finish() } else { None }
 }

@@ -4,7 +4,7 @@
 //! not fit makes that one row unreadable: it is reported, and nothing overwrites it. Most rows have nothing to fold; they are encoded
 //! straight from SQLite's memory.
 
-use hivemind_abi::model::json::{self, Member, Shape, Text};
+use hivemind_abi::model::json::{self, Flat, Member, Text};
 use hivemind_abi::model::msgpack::Writer;
 use hivemind_abi::model::{Collection, Error, Key, Kind, Row, Unreadable, ValueRef, base64, record};
 use rusqlite::types::ValueRef as SqlRef;
@@ -102,8 +102,8 @@ fn value<'r>(table: &Table, row: &'r rusqlite::Row<'_>, at: usize) -> Result<(Va
     let shape = json::check(text, |name| is_clean &= !is_dropped(name));
     Ok(match shape.map_err(|e| format!("field {}: expected JSON text: {e}", field.name))? {
         // As a file's `null` is.
-        Shape::Null => (ValueRef::Nil, false),
-        shape => (value, is_clean && shape == Shape::Object),
+        Flat::Null => (ValueRef::Nil, false),
+        flat => (value, is_clean && flat == Flat::Object),
     })
 }
 
