@@ -189,7 +189,7 @@ impl Backing<'_> {
     /// What stands under these keys at one moment.
     fn together(&self, keys: &[Vec<u8>]) -> Result<Vec<Raw>> {
         let answers = if self.link.scripts_allowed() {
-            match self.link.script(self.cx, &TOGETHER, keys, &[], Repeat::Safe)? {
+            match self.link.script(self.cx, &TOGETHER, keys, &[] as &[&str], Repeat::Safe)? {
                 Value::Array(answers) => answers,
                 other => return Err(read::unexpected(self.link, "EVAL", &other)),
             }
