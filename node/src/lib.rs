@@ -3,7 +3,35 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod admission;
+pub mod agent;
 pub mod close;
+mod connection;
+pub mod directory;
 pub mod event;
+mod files;
+mod frame;
+pub mod health;
+mod http;
+pub mod hub;
+mod identity;
+mod limits;
+mod listener;
+pub mod metrics;
 pub mod outbox;
+mod peer;
+pub mod policy;
+mod psk;
+mod relay;
+mod seat;
+pub mod server;
 pub mod settings;
+mod socket;
+mod standing;
+#[cfg(test)]
+mod testing;
+mod text;
+mod tls;
+
+pub use server::{Health, Node, StartError};
+pub use tls::fingerprint;

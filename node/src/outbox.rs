@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::close::Close;
@@ -33,15 +34,21 @@ impl Item {
 #[derive(Debug, Clone)]
 pub struct Outbox {
     queue: UnboundedSender<Item>,
-    waiting: Arc<AtomicUsize>,
+    state: Arc<State>,
     limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: AtomicUsize,
+    urgent: Arc<Notify>,
 }
 
 /// The end that the owner of the socket reads.
 #[derive(Debug)]
 pub struct Inbox {
     queue: UnboundedReceiver<Item>,
-    waiting: Arc<AtomicUsize>,
+    state: Arc<State>,
 }
 
 /// Why nothing was put into an outbox.
@@ -57,8 +64,8 @@ pub enum Refused {
 #[must_use]
 pub fn outbox(limit: usize) -> (Outbox, Inbox) {
     let (sender, receiver) = unbounded_channel();
-    let waiting = Arc::new(AtomicUsize::new(0));
-    (Outbox { queue: sender, waiting: Arc::clone(&waiting), limit }, Inbox { queue: receiver, waiting })
+    let state = Arc::new(State::default());
+    (Outbox { queue: sender, state: Arc::clone(&state), limit }, Inbox { queue: receiver, state })
 }
 
 impl Outbox {
@@ -68,13 +75,18 @@ impl Outbox {
     /// If it is full or its connection is gone. A close always fits.
     pub fn send(&self, item: Item) -> Result<(), Refused> {
         let size = item.size();
-        let before = self.waiting.fetch_add(size, Ordering::Relaxed);
+        let before = self.state.waiting.fetch_add(size, Ordering::Relaxed);
         // One item that is larger than the limit still goes through an empty queue.
         if size > 0 && before > 0 && before + size > self.limit {
-            self.waiting.fetch_sub(size, Ordering::Relaxed);
+            self.state.waiting.fetch_sub(size, Ordering::Relaxed);
             return Err(Refused::Full);
         }
-        self.queue.send(item).map_err(|_| Refused::Gone)
+        let is_end = matches!(item, Item::Close(_));
+        self.queue.send(item).map_err(|_| Refused::Gone)?;
+        if is_end {
+            self.state.urgent.notify_one();
+        }
+        Ok(())
     }
 }
 
@@ -82,14 +94,20 @@ impl Inbox {
     /// The next item; `None` once every [`Outbox`] is gone.
     pub async fn next(&mut self) -> Option<Item> {
         let item = self.queue.recv().await?;
-        self.waiting.fetch_sub(item.size(), Ordering::Relaxed);
+        self.state.waiting.fetch_sub(item.size(), Ordering::Relaxed);
         Some(item)
     }
 
     /// The next item if one is there.
     pub fn try_next(&mut self) -> Option<Item> {
         let item = self.queue.try_recv().ok()?;
-        self.waiting.fetch_sub(item.size(), Ordering::Relaxed);
+        self.state.waiting.fetch_sub(item.size(), Ordering::Relaxed);
         Some(item)
+    }
+
+    /// Notified of a close, which does not wait for all before it if that cannot be sent.
+    #[must_use]
+    pub fn urgent(&self) -> Arc<Notify> {
+        Arc::clone(&self.state.urgent)
     }
 }

@@ -84,8 +84,14 @@ pub struct Limits {
     pub handshake_time: Duration,
     /// Bytes waiting for one satellite that does not read.
     pub outbox_bytes: usize,
+    /// A satellite is asked whether it is still there this often; zero: never.
+    pub ping_interval: Duration,
+    /// It has to have answered after this time, and read some of what it was sent.
+    pub ping_timeout: Duration,
     /// Passwords stretched into keys at once, each in 64 MiB.
     pub derivations: usize,
+    /// A PING of the network is answered to everybody at most this often, in between to whoever asks.
+    pub ping_flood_interval: Duration,
 }
 
 impl Default for Limits {
@@ -96,7 +102,10 @@ impl Default for Limits {
             handshakes: 2_000,
             handshake_time: Duration::from_secs(60),
             outbox_bytes: 8 << 20,
+            ping_interval: Duration::from_secs(30),
+            ping_timeout: Duration::from_secs(20),
             derivations: 2,
+            ping_flood_interval: Duration::from_secs(30),
         }
     }
 }

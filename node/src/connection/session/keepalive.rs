@@ -1,0 +1,72 @@
+//! Whether the satellite is still there: asked now and then, and whether it reads what it is sent.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::settings::Limits;
+
+/// With nobody to be asked: some time that is far away.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// What is due.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// To ask.
+    Ping,
+    /// Nothing was heard since it was asked.
+    Gone,
+    /// It was sent something and has not taken any of it.
+    Stalled,
+}
+
+/// One timer for all of it, which is not touched when a message comes.
+pub(super) struct Keepalive {
+    interval: Duration,
+    timeout: Duration,
+    timer: Pin<Box<Sleep>>,
+    asked: Option<Instant>,
+    heard: bool,
+    /// What waited to be sent when it was last looked, and how much was sent before.
+    progress: (usize, u64),
+}
+
+impl Keepalive {
+    pub(super) fn new(limits: &Limits) -> Self {
+        let interval = if limits.ping_interval.is_zero() { NEVER } else { limits.ping_interval };
+        let timer = Box::pin(sleep_until(Instant::now() + interval));
+        Self { interval, timeout: limits.ping_timeout, timer, asked: None, heard: false, progress: (0, 0) }
+    }
+
+    /// Something came.
+    pub(super) fn heard(&mut self) {
+        self.heard = true;
+    }
+
+    /// Waits until it is time to [look](Self::look). Nothing is lost if this is dropped.
+    pub(super) async fn tick(&mut self) {
+        self.timer.as_mut().await;
+    }
+
+    /// What is due, with so much waiting to be sent and so much sent so far.
+    pub(super) fn look(&mut self, progress: (usize, u64)) -> Option<Due> {
+        let now = Instant::now();
+        let Some(asked) = self.asked.take() else {
+            self.asked = Some(now);
+            self.heard = false;
+            self.progress = progress;
+            self.timer.as_mut().reset(now + self.timeout);
+            return Some(Due::Ping);
+        };
+        let ((waited, before), (_, sent)) = (self.progress, progress);
+        if waited > 0 && sent == before {
+            return Some(Due::Stalled);
+        }
+        if !self.heard {
+            return Some(Due::Gone);
+        }
+        self.timer.as_mut().reset((asked + self.interval).max(now));
+        None
+    }
+}

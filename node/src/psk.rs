@@ -1,0 +1,163 @@
+//! The keys that passwords are stretched into, and whether passwords are strong enough.
+//!
+//! Stretching takes 64 MiB and a fifth of a second by design, and whoever knows an access key can ask for it. So it is done away from
+//! the network's threads, a few at once, once for a password however many wait for it, and what comes out is kept: in memory, and in
+//! the client's record, where the Python node keeps it too. The record's counts as long as it was made of this password and node.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hivemind_protocol::{Psk, psk_binding};
+use hivemind_store::clients::MetadataChange;
+use hivemind_store::{Client, Error};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::{Semaphore, watch};
+
+use crate::directory::Directory;
+
+/// The members of a client's metadata, as the Python node names them.
+const PSK: &str = "noise_psk";
+const PSK_FOR: &str = "noise_psk_for";
+
+/// More passwords than this are not remembered.
+const MOST: usize = 16_384;
+
+/// The estimate is of so many characters, as the Python node's is.
+const ESTIMATED: usize = 72;
+
+/// What a password is known by here: its digest with a secret of this process.
+type Known = [u8; 32];
+
+type Derived = watch::Receiver<Option<Arc<Psk>>>;
+
+/// Stretches passwords.
+pub(crate) struct Stretching {
+    node_id: String,
+    directory: Arc<Directory>,
+    secret: [u8; 32],
+    at_once: Arc<Semaphore>,
+    passwords: Mutex<HashMap<Known, Password>>,
+}
+
+#[derive(Default)]
+struct Password {
+    bits: Option<f64>,
+    derived: Option<Derived>,
+    /// In whose records the key was put.
+    written: HashSet<i64>,
+}
+
+/// A key that is there, or will be.
+pub(crate) enum Pending {
+    Ready(Arc<Psk>),
+    Derived(Derived),
+}
+
+impl Pending {
+    /// The key; `None` if it could not be derived.
+    pub(crate) async fn wait(self) -> Option<Arc<Psk>> {
+        match self {
+            Self::Ready(psk) => Some(psk),
+            Self::Derived(mut derived) => derived.wait_for(Option::is_some).await.ok()?.clone(),
+        }
+    }
+}
+
+impl Stretching {
+    /// For a node with this id, with so many derivations at once.
+    ///
+    /// # Errors
+    /// If the system has no randomness.
+    pub(crate) fn new(node_id: String, directory: Arc<Directory>, at_once: usize) -> Result<Arc<Self>, getrandom::Error> {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret)?;
+        let at_once = Arc::new(Semaphore::new(at_once.max(1)));
+        Ok(Arc::new(Self { node_id, directory, secret, at_once, passwords: Mutex::default() }))
+    }
+
+    fn passwords(&self) -> MutexGuard<'_, HashMap<Known, Password>> {
+        self.passwords.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known(&self, password: &str) -> Known {
+        Sha256::new().chain_update(self.secret).chain_update(password).finalize().into()
+    }
+
+    /// How many bits of resistance a password has, as zxcvbn estimates it.
+    pub(crate) async fn bits(&self, password: &str) -> f64 {
+        let known = self.known(password);
+        if let Some(bits) = self.passwords().get(&known).and_then(|p| p.bits) {
+            return bits;
+        }
+        let start: String = password.chars().take(ESTIMATED).collect();
+        let estimate = move || zxcvbn::zxcvbn(&start, &[]).guesses_log10() * std::f64::consts::LOG2_10;
+        // Whoever's strength cannot be estimated is not let in.
+        let bits = tokio::task::spawn_blocking(estimate).await.unwrap_or_default();
+        entry(&mut self.passwords(), known).bits = Some(bits);
+        bits
+    }
+
+    /// Begins to get the key of a client with this password.
+    pub(crate) fn begin(self: &Arc<Self>, client: &Arc<Client>, password: &str) -> Pending {
+        let binding = psk_binding(&self.node_id, password);
+        let stored = || client.metadata.text(PSK).as_deref().and_then(Psk::from_hex);
+        if client.metadata.text(PSK_FOR).is_some_and(|of| of == binding)
+            && let Some(psk) = stored()
+        {
+            return Pending::Ready(Arc::new(psk));
+        }
+        let known = self.known(password);
+        let mut passwords = self.passwords();
+        let entry = entry(&mut passwords, known);
+        // One that ended without a key is begun again.
+        let running = entry.derived.clone().filter(|derived| derived.borrow().is_some() || derived.has_changed().is_ok());
+        let derived = running.unwrap_or_else(|| {
+            let derived = self.derive(password.to_owned());
+            entry.derived = Some(derived.clone());
+            derived
+        });
+        let is_new = entry.written.insert(client.id);
+        drop(passwords);
+        if is_new {
+            tokio::spawn(Arc::clone(self).write(Arc::clone(client), binding, derived.clone()));
+        }
+        Pending::Derived(derived)
+    }
+
+    /// Goes on although nobody waits any more: who comes again finds it done.
+    fn derive(&self, password: String) -> Derived {
+        let (sender, receiver) = watch::channel(None);
+        let (at_once, node_id) = (Arc::clone(&self.at_once), self.node_id.clone());
+        tokio::spawn(async move {
+            let Ok(permit) = at_once.acquire_owned().await else { return };
+            let derive = move || {
+                let psk = Psk::derive(&password, &node_id);
+                drop(permit);
+                psk
+            };
+            match tokio::task::spawn_blocking(derive).await {
+                Ok(psk) => _ = sender.send(Some(Arc::new(psk))),
+                Err(_) => tracing::error!("a password could not be stretched into a key"),
+            }
+        });
+        receiver
+    }
+
+    /// Puts a key into a client's record. A client that was revoked meanwhile stays revoked.
+    async fn write(self: Arc<Self>, client: Arc<Client>, binding: String, derived: Derived) {
+        let Some(psk) = Pending::Derived(derived).wait().await else { return };
+        let quoted = |text: &str| format!("\"{text}\"");
+        let set = vec![(PSK.to_owned(), quoted(psk.to_hex().as_str())), (PSK_FOR.to_owned(), quoted(&binding))];
+        match self.directory.set_metadata(&client, &MetadataChange { set, unset: Vec::new() }).await {
+            Ok(_) | Err(Error::Revoked { .. } | Error::Unknown { .. } | Error::Changed { .. }) => {}
+            Err(error) => tracing::warn!(client = client.id, %error, "the key of a client's password could not be kept"),
+        }
+    }
+}
+
+fn entry(passwords: &mut HashMap<Known, Password>, known: Known) -> &mut Password {
+    if passwords.len() >= MOST && !passwords.contains_key(&known) {
+        passwords.retain(|_, password| password.derived.as_ref().is_some_and(|derived| derived.borrow().is_none()));
+    }
+    passwords.entry(known).or_default()
+}
