@@ -66,6 +66,9 @@ impl Peer {
 
     /// Puts something into its outbox and says whether it is in. One that does not read loses its connection.
     pub(crate) fn send(&self, item: Item, observer: &dyn Observer) -> bool {
+        if self.closing.load(Ordering::Relaxed) {
+            return false;
+        }
         match self.outbox.send(item) {
             Ok(()) => true,
             Err(Refused::Gone) => false,

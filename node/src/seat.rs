@@ -142,7 +142,8 @@ impl Seat {
         let kind = envelope.kind;
         if kind == MessageType::Hello {
             if let Err(denial) = self.hello(envelope.payload).await {
-                self.deny(kind.word(), denial);
+                let judged = self.deny(kind.word(), denial);
+                self.tell(kind, "", judged, started);
             }
             return Ok(());
         }
@@ -183,17 +184,8 @@ impl Seat {
             return Err(Denial::malformed("a HELLO of more than 256 KiB"));
         }
         let hello = payload.object().map_err(|_| unreadable(MessageType::Hello))?;
-        let no_session = || Denial::malformed("HELLO 'session'");
-        match hello.get("session").filter(|session| !session.is_null()) {
-            Some(session) => {
-                let session = session.object().map_err(|_| no_session())?;
-                let baseline = Baseline::new(&session, self.admission.baseline.id_text().as_ref());
-                if baseline.id_text().len() > SESSION_ID {
-                    return Err(no_session());
-                }
-                self.admission.baseline = baseline;
-            }
-            None => {}
+        if let Some(session) = hello.get("session").filter(|session| !session.is_null()) {
+            self.set_session(session).ok_or_else(|| Denial::malformed("HELLO 'session'"))?;
         }
         if let Some(site) = hello.get("site_id") {
             self.admission.baseline.set_site(site);
@@ -209,6 +201,16 @@ impl Seat {
             self.pin(&key).await;
         }
         Ok(())
+    }
+
+    /// `None` if it is no session, or one that no satellite can be named by.
+    fn set_session(&mut self, session: RawJson<'_>) -> Option<()> {
+        let baseline = Baseline::new(&session.object().ok()?, &self.admission.baseline.id_text());
+        if baseline.id_text().len() > SESSION_ID {
+            return None;
+        }
+        self.admission.baseline = baseline;
+        Some(())
     }
 
     /// The first key that a client shows is the one by which others may know its INTERCOM.

@@ -43,7 +43,7 @@ pub(crate) fn is_true(json: RawJson<'_>) -> bool {
         Some(b'"') => text.len() > 2,
         Some(b'{') => json.object().map_or(true, |object| object.iter().next().is_some()),
         Some(b'[') => json.items().map_or(true, |items| !items.is_empty()),
-        Some(b'-' | b'0'..=b'9') => text.parse::<f64>().map_or(true, |number| number != 0.0),
+        Some(b'-' | b'0'..=b'9') => text.parse::<f64>() != Ok(0.0),
         _ => false,
     }
 }

@@ -71,7 +71,7 @@ async fn run(case: &Value) {
 
 #[tokio::test]
 async fn messages_become_what_the_python_node_makes_of_them() {
-    let vectors: Value = serde_json::from_str(include_str!("golden/vectors.json")).expect("JSON");
+    let vectors: Value = serde_json::from_str(include_str!("../testdata/vectors.json")).expect("JSON");
     let cases = vectors["cases"].as_array().expect("cases");
     assert!(cases.len() > 40 && vectors["node_id"] == NODE);
     for case in cases {

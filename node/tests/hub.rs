@@ -1,5 +1,6 @@
 //! Who is in a hub, what its record lets it do from one moment to the next, and what nobody can do to others.
 
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -145,7 +146,8 @@ async fn a_revoked_client_that_says_nothing_loses_its_connection_too() {
     let (mut silent, mut other) = (Satellite::join(&hub, arrival(&silent)), Satellite::join(&hub, arrival(&other)));
     // While the storage is away nobody is taken for revoked.
     world.break_storage(true);
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let failed = || world.looks.failed.load(SeqCst);
+    until("the storage is asked in vain", || failed() >= 2).await;
     assert!(silent.heard().is_empty() && silent.closed.is_none());
     world.break_storage(false);
     world.revoke(1).await;
@@ -153,7 +155,9 @@ async fn a_revoked_client_that_says_nothing_loses_its_connection_too() {
 
     // Revoked between its admission and its joining, and seen by nobody in between.
     world.revoke(3).await;
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let looked = || world.looks.answered.load(SeqCst);
+    let before = looked();
+    until("the storage is asked what changed", || looked() >= before + 2).await;
     let mut late = Satellite::join(&hub, arrival(&late));
     until("the late one is closed", || late.heard().is_empty() && late.closed.is_some()).await;
     assert!(other.heard().is_empty() && other.closed.is_none());
@@ -339,6 +343,9 @@ async fn a_question_gets_the_answers_of_the_agent_and_their_end() {
         say("speak", "other", json!({"utterance": "not for it"}));
         say("speak", &id, json!({"utterance": "late"}));
         say("speak", &id, json!({"utterance": "very late"}));
+        // What a satellite says is on the bus too, and answers nothing.
+        let forged = json!({"query_id": id, "source": "ua::1::kitchen::s"});
+        hub.deliver(&json!({"type": "speak", "data": {"utterance": "forged"}, "context": forged}).to_string());
         say("ovos.utterance.handled", &id, json!({}));
         say("speak", &id, json!({"utterance": "too late"}));
         let heard = satellite.heard();
@@ -361,6 +368,14 @@ async fn a_question_gets_the_answers_of_the_agent_and_their_end() {
     let done = json!({"type": "ovos.utterance.handled", "context": {"query_id": asked["context"]["query_id"]}});
     hub.deliver(&done.to_string());
     assert_eq!(satellite.heard()[0]["payload"]["payload"]["type"], "hive.query.timeout", "nobody answered");
+
+    // One satellite leaves room for the questions of others.
+    for _ in 0..20 {
+        satellite.send(&query("query")).await;
+    }
+    let declined = satellite.heard();
+    assert_eq!(declined.len(), 4);
+    assert!(declined.iter().all(|message| message["payload"]["payload"]["type"] == "hive.query.timeout"));
 }
 
 #[tokio::test]

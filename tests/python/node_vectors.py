@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the Python node does with messages: the vectors of node/tests/golden.rs.
 
-    python node_vectors.py < node/tests/golden/vectors.json > new.json
+    python node_vectors.py < node/testdata/vectors.json > new.json
 
 Reads cases and writes them with what came of them anew. A case has clients (records
 with a connection each), the policy chain, a HELLO for each connection, whether

@@ -58,7 +58,7 @@ fn answer(message: &str) -> Option<[String; 2]> {
     let utterances = data.get("utterances")?.items().ok()?;
     let said = utterances.first()?.get();
     let mut spoken = format!("{{\"utterance\":{said},\"expect_response\":false,\"meta\":{{}},\"lang\":");
-    quote_into(data.text("lang").as_deref().unwrap_or("en-us"), &mut spoken);
+    quote_into(data.text("lang").as_deref().unwrap_or("en-US"), &mut spoken);
     spoken.push('}');
 
     // Back to where it came from, as every answer on the bus.

@@ -101,7 +101,7 @@ impl Ovos {
         }
     }
 
-    /// Reads and writes until the connection ends, and says why it did. Neither waits for the other.
+    /// Reads and writes until the connection ends or the bus seems gone, and says why. Neither waits for the other.
     async fn talk(
         &self,
         mut sink: impl Sink<Message, Error = Error> + Unpin,
@@ -125,33 +125,34 @@ impl Ovos {
             }
         };
         let write = async {
-            let (mut tick, mut pinged) = (tokio::time::interval(TICK), Instant::now());
+            let mut ping = tokio::time::interval(PING);
             loop {
                 let done = tokio::select! {
                     Some(waiting) = queue.recv() => self.write(&mut sink, waiting, queue).await,
-                    _ = tick.tick() => {
-                        let silence = start.elapsed().saturating_sub(Duration::from_secs(heard.load(Ordering::Relaxed)));
-                        if hub.strong_count() == 0 {
-                            return "the node ends".to_owned();
-                        }
-                        if silence > SILENCE {
-                            return format!("it said nothing for {SILENCE:?}");
-                        }
-                        if pinged.elapsed() < PING {
-                            continue;
-                        }
-                        pinged = Instant::now();
-                        sink.send(Message::Ping(Vec::new().into())).await
-                    }
+                    _ = ping.tick() => sink.send(Message::Ping(Vec::new().into())).await,
                 };
                 if let Err(error) = done {
                     return error.to_string();
                 }
             }
         };
+        // Apart from writing, which may hang for as long as the bus does.
+        let watch = async {
+            loop {
+                tokio::time::sleep(TICK).await;
+                let silence = start.elapsed().saturating_sub(Duration::from_secs(heard.load(Ordering::Relaxed)));
+                if hub.strong_count() == 0 {
+                    return "the node ends".to_owned();
+                }
+                if silence > SILENCE {
+                    return format!("it said nothing for {SILENCE:?}");
+                }
+            }
+        };
         tokio::select! {
             why = read => why,
             why = write => why,
+            why = watch => why,
         }
     }
 
@@ -162,15 +163,18 @@ impl Ovos {
         first: Waiting,
         queue: &mut UnboundedReceiver<Waiting>,
     ) -> Result<(), Error> {
-        let mut next = Some(first);
+        let (mut next, mut stale) = (Some(first), 0);
         while let Some(Waiting { text, since }) = next {
             self.waiting.fetch_sub(text.len(), Ordering::Relaxed);
             if since.elapsed() < FRESH {
                 sink.feed(Message::Text(text.into())).await?;
             } else {
-                tracing::warn!("dropping a message for the OVOS messagebus that waited for longer than {FRESH:?}");
+                stale += 1;
             }
             next = queue.try_recv().ok();
+        }
+        if stale > 0 {
+            tracing::warn!(messages = stale, "dropping messages for the OVOS messagebus that waited for longer than {FRESH:?}");
         }
         sink.flush().await
     }

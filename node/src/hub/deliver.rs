@@ -35,9 +35,15 @@ impl Hub {
         if kind.as_str().as_deref() == Some(DOWNSTREAM) {
             self.send_downstream(data, object.get("context").map_or("{}", RawJson::get));
         }
-        self.take_answer(kind, data, &context);
         let receivers = self.receivers(&context);
-        if receivers.is_empty() || context.text("source").is_some_and(|source| self.registry.contains(&source)) {
+        if receivers.is_empty() && !self.has_questions() {
+            return;
+        }
+        if context.text("source").is_some_and(|source| self.registry.contains(&source)) {
+            return;
+        }
+        self.take_answer(kind, data, &context);
+        if receivers.is_empty() {
             return;
         }
         let answer = Answer::new(kind.get(), data, &context);

@@ -129,7 +129,7 @@ impl Utterance {
         let utterances = data.get("utterances")?.items().ok()?;
         let said = utterances.first()?.as_str().filter(|said| !said.is_empty())?;
         let context = Object::parse(context).unwrap_or_default();
-        let lang = data.text("lang").or_else(|| context.text("lang")).unwrap_or("en-us".into());
+        let lang = data.text("lang").or_else(|| context.text("lang")).unwrap_or("en-US".into());
         Some(Self { said: quoted(&said), lang: quoted(&lang) })
     }
 }

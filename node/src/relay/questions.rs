@@ -14,6 +14,8 @@ use crate::peer::Peer;
 
 /// So many at once, and so long a silence: as the Python node.
 const AT_ONCE: usize = 64;
+/// So many of one satellite, so that it leaves room for others.
+const OF_ONE: usize = 16;
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// A question of a satellite.
@@ -53,7 +55,8 @@ impl Questions {
     /// Opens a question; gives it back if there are too many.
     pub(super) fn add(&self, id: &str, question: Question) -> Result<(), Question> {
         let mut open = self.open();
-        if open.len() >= AT_ONCE {
+        let of_same = open.values().filter(|open| Arc::ptr_eq(&open.question.peer, &question.peer)).count();
+        if open.len() >= AT_ONCE || of_same >= OF_ONE {
             return Err(question);
         }
         open.insert(id.to_owned(), Open { question: Arc::new(question), answered: false, heard: Instant::now() });
@@ -93,12 +96,14 @@ impl Questions {
 }
 
 impl Hub {
+    /// Whether any question is open.
+    pub(crate) fn has_questions(&self) -> bool {
+        self.relay.questions.count.load(Ordering::Acquire) > 0
+    }
+
     /// Takes a message of the agent's for what it may be: part of the answer to a question, or its end.
     pub(crate) fn take_answer(&self, kind: RawJson<'_>, data: &str, context: &Object<'_>) {
         let questions = &self.relay.questions;
-        if questions.count.load(Ordering::Acquire) == 0 {
-            return;
-        }
         let Some(id) = context.text("query_id") else { return };
         match kind.as_str().as_deref() {
             Some("speak") => {

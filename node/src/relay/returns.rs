@@ -26,7 +26,7 @@ impl Returns {
     }
 
     /// Remembers where a question came from. Who asked first under an id keeps it. When there is no room, whoever asks loses the oldest
-    /// of its own ways, so that nobody can push out those of others.
+    /// of its own ways, so that one satellite alone cannot push out those of others.
     pub(super) fn add(&self, query_id: &str, peer: &Arc<Peer>) {
         let mut ways = self.ways();
         ways.retain(|way| way.since.elapsed() < REMEMBERED_FOR && way.peer.strong_count() > 0);

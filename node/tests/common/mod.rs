@@ -2,7 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use hivemind_model::{Mutation, Row, Value as Stored};
 use hivemind_node::agent::{Agent, Unavailable};
 use hivemind_node::close::Close;
 use hivemind_node::directory::{self, Directory};
+use hivemind_node::event::{Event, Observer};
 use hivemind_node::hub::{Arrival, Hub, Seat, Setup};
 use hivemind_node::outbox::{Inbox, Item, outbox};
 use hivemind_protocol::Message;
@@ -32,19 +33,36 @@ pub struct World {
     pub clients: Clients,
     pub directory: Arc<Directory>,
     pub agent: Arc<Recorder>,
+    pub looks: Arc<Looks>,
+}
+
+/// How often the storage was asked what changed.
+#[derive(Debug, Default)]
+pub struct Looks {
+    pub answered: AtomicUsize,
+    pub failed: AtomicUsize,
+}
+
+impl Observer for Looks {
+    fn see(&self, event: &Event<'_>) {
+        if let Event::Called { call: "changes_since", error, .. } = event {
+            if error.is_some() { &self.failed } else { &self.answered }.fetch_add(1, SeqCst);
+        }
+    }
 }
 
 impl World {
     pub fn new() -> Self {
         let (backend, clients) = storage::clients();
+        let looks = Arc::new(Looks::default());
         let directory = Directory::new(directory::Setup {
             clients: clients.clone(),
-            observer: Arc::new(()),
+            observer: Arc::clone(&looks) as _,
             last_seen_interval: Duration::from_secs(60),
             census: None,
             allow_empty: true,
         });
-        Self { backend, clients, directory, agent: Arc::default() }
+        Self { backend, clients, directory, agent: Arc::default(), looks }
     }
 
     pub fn setup(&self) -> Setup {
