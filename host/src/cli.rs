@@ -7,6 +7,7 @@ mod logging;
 
 pub use console::{Console, Terminal};
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::Write as _;
@@ -167,6 +168,8 @@ impl Global {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run the node: admit satellites and pass their messages to an agent
+    Listen(commands::listen::Args),
     /// Add credentials for a new client
     AddClient(commands::add::Args),
     /// List all clients
@@ -215,6 +218,14 @@ pub enum Command {
     PrintConfig(commands::print_config::Args),
     /// Tell which backend is in use, where its data is and what it promises
     Status(commands::status::Args),
+    /// Derive the key that a small device, which cannot stretch the password itself, is given
+    DerivePsk(commands::derive_psk::Args),
+    /// Show the policies that messages pass, and try one
+    #[command(subcommand)]
+    Policy(commands::policy::Command),
+    /// Read the audit log: who was admitted, refused and denied, and what operators changed
+    #[command(subcommand)]
+    Audit(commands::audit::Command),
     /// Write all records with their secrets to a file that import reads
     Export(commands::archive::ExportArgs),
     /// Read all records of an export into the configured backend
@@ -250,7 +261,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { Exit::Usage as u8 } else { Exit::Ok as u8 });
         }
     };
-    logging::start(cli.global.verbose);
+    logging::start(cli.global.verbose, &cli.command);
     match run(&cli) {
         Ok(()) => ExitCode::from(Exit::Ok as u8),
         Err(failure) if failure.is_closed_pipe() => ExitCode::from(Exit::Ok as u8),
@@ -268,7 +279,13 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Completions(args) => commands::generate::completions(args, &mut out),
         Command::Man(args) => commands::generate::man(args, &mut out),
         command => {
-            let cx = Context { global: &cli.global, places: Places::from_env()?, opener: &FromPlugins, console: &Terminal };
+            let cx = Context {
+                global: &cli.global,
+                places: Places::from_env()?,
+                opener: &FromPlugins,
+                console: &Terminal,
+                subject: RefCell::default(),
+            };
             commands::run(command, &cx, &mut out)
         }
     };

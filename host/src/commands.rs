@@ -6,13 +6,18 @@
 pub mod add;
 pub mod admin;
 pub mod archive;
+pub mod audit;
+mod audited;
 pub mod backup;
 pub mod blacklist;
+mod certificate;
 pub mod db;
 pub mod delete;
+pub mod derive_psk;
 pub mod export;
 pub mod generate;
 pub mod list;
+pub mod listen;
 pub mod messages;
 pub mod metadata;
 pub mod migrate;
@@ -21,12 +26,14 @@ pub mod permission;
 mod pick;
 pub mod pin;
 pub mod plugins;
+pub mod policy;
 pub mod print_config;
 pub mod rename;
 pub mod restore;
 mod show;
 pub mod status;
 
+use std::cell::RefCell;
 use std::io::Write;
 
 use hivemind_model::{Report, Task};
@@ -38,6 +45,8 @@ use crate::config::{Config, Places};
 use crate::failure::{Exit, Failure};
 use crate::open::{Opened, Opener};
 
+pub use audited::Subject;
+
 /// What a command works with.
 pub struct Context<'a> {
     /// The options of every command.
@@ -48,6 +57,8 @@ pub struct Context<'a> {
     pub opener: &'a dyn Opener,
     /// The operator.
     pub console: &'a dyn Console,
+    /// The client that the command turned out to be about, for the audit log.
+    pub subject: RefCell<Option<Subject>>,
 }
 
 /// An open store of clients.
@@ -137,13 +148,20 @@ pub struct Target {
     pub id: Option<String>,
 }
 
-/// Runs a command.
+/// Runs a command, and writes down in the audit log that it was.
 ///
 /// # Errors
 /// Whatever kept it from being done.
 pub fn run(command: &Command, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+    let result = carry_out(command, cx, out);
+    audited::record(command, &result, cx);
+    result
+}
+
+fn carry_out(command: &Command, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     use Permission::{Broadcast, Escalate, Propagate};
     match command {
+        Command::Listen(args) => listen::run(args, cx, out),
         Command::AddClient(args) => add::run(args, cx, out),
         Command::ListClients(args) => list::run(args, cx, out),
         Command::ExportClients(args) => export::run(args, cx, out),
@@ -167,6 +185,9 @@ pub fn run(command: &Command, cx: &Context<'_>, out: &mut dyn Write) -> Result<(
         Command::ResetNoisePin(target) => pin::run(target, cx, out),
         Command::PrintConfig(args) => print_config::run(args, cx, out),
         Command::Status(args) => status::run(args, cx, out),
+        Command::DerivePsk(args) => derive_psk::run(args, cx, out),
+        Command::Policy(command) => policy::run(command, cx, out),
+        Command::Audit(command) => audit::run(command, cx, out),
         Command::Export(args) => archive::export(args, cx, out),
         Command::Import(args) => archive::import(args, cx, out),
         Command::MigrateDb(args) => migrate::run(args, cx, out),

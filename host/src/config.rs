@@ -122,6 +122,12 @@ impl Config {
         Places { config: PathBuf::new(), data: self.data.clone() }
     }
 
+    /// The settings that the file names.
+    #[must_use]
+    pub(crate) const fn stored(&self) -> &Map<String, Value> {
+        &self.stored
+    }
+
     /// The operator's data folder, which plugins are given.
     #[must_use]
     pub fn data_dir(&self) -> &Path {
@@ -176,7 +182,7 @@ impl Config {
     }
 
     /// A failure that says which file is wrong, if one is.
-    fn named(&self, mut failure: Failure) -> Failure {
+    pub(crate) fn named(&self, mut failure: Failure) -> Failure {
         if failure.exit == Exit::Config {
             failure.message = format!("{}: {}", self.path.display(), failure.message);
             failure.help.get_or_insert_with(|| WRONG_SETTING.to_owned());

@@ -2,6 +2,7 @@
 
 #![deny(missing_docs)]
 
+pub mod audit;
 pub mod cli;
 pub mod commands;
 pub mod config;
@@ -9,6 +10,7 @@ pub mod failure;
 pub mod files;
 pub mod modes;
 pub mod moving;
+pub mod node;
 pub mod offload;
 pub mod open;
 pub mod plain;

@@ -1,7 +1,11 @@
 //! Where a command's calls run: each in a thread of its own, so that a plugin which does not come back holds nobody up for ever. Two
 //! kinds run on the caller's thread all the same: opening a store, and look-ups of a backend that promises never to block on them.
 //!
-//! A command makes few calls, and a thread costs less than any write. A node, which makes many, brings a pool.
+//! A command makes few calls, and a thread costs less than any write. A node, which makes many, brings a [`Pool`].
+
+mod pool;
+
+pub use pool::Pool;
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -13,18 +17,36 @@ use hivemind_store::{Offload, Wake};
 type Alarm = (Instant, Box<dyn Wake>);
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Threads {
-    timer: Option<Sender<Alarm>>,
+    deadlines: Deadlines,
 }
 
 impl Threads {
     /// Starts the thread that watches the time. Without it nobody is woken.
     #[must_use]
     pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+/// The thread that watches the time.
+#[derive(Debug)]
+struct Deadlines(Option<Sender<Alarm>>);
+
+impl Default for Deadlines {
+    fn default() -> Self {
         let (sender, receiver) = mpsc::channel();
         let watching = thread::Builder::new().name("deadlines".to_owned()).spawn(move || Alarms::default().watch(&receiver));
-        Self { timer: watching.is_ok().then_some(sender) }
+        Self(watching.is_ok().then_some(sender))
+    }
+}
+
+impl Deadlines {
+    fn wake_after(&self, time: Duration, wake: Box<dyn Wake>) {
+        if let (Some(timer), Some(at)) = (&self.0, Instant::now().checked_add(time)) {
+            let _ = timer.send((at, wake));
+        }
     }
 }
 
@@ -72,12 +94,6 @@ impl Alarms {
     }
 }
 
-impl Default for Threads {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Offload for Threads {
     fn run(&self, job: Box<dyn FnOnce() + Send>) {
         // A thread that cannot be had drops the job, which its caller is told.
@@ -85,9 +101,7 @@ impl Offload for Threads {
     }
 
     fn wake_after(&self, time: Duration, wake: Box<dyn Wake>) {
-        if let (Some(timer), Some(at)) = (&self.timer, Instant::now().checked_add(time)) {
-            let _ = timer.send((at, wake));
-        }
+        self.deadlines.wake_after(time, wake);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use hivemind_store::{Clients, Options, Storage};
+use hivemind_store::{Clients, Offload, Options, Storage};
 
 use crate::cli::Global;
 use crate::config::Config;
@@ -64,7 +64,15 @@ pub trait Opener {
     ///
     /// # Errors
     /// What the configuration, the loader or the backend said.
-    fn open(&self, global: &Global, config: &Config) -> Result<Opened, Failure>;
+    fn open(&self, global: &Global, config: &Config) -> Result<Opened, Failure> {
+        self.open_on(global, config, Arc::new(Threads::new()))
+    }
+
+    /// The same with its calls run elsewhere.
+    ///
+    /// # Errors
+    /// See [`Opener::open`].
+    fn open_on(&self, global: &Global, config: &Config, offload: Arc<dyn Offload>) -> Result<Opened, Failure>;
 }
 
 /// Opens what is configured, through a plugin.
@@ -72,7 +80,7 @@ pub trait Opener {
 pub struct FromPlugins;
 
 impl Opener for FromPlugins {
-    fn open(&self, global: &Global, config: &Config) -> Result<Opened, Failure> {
+    fn open_on(&self, global: &Global, config: &Config, offload: Arc<dyn Offload>) -> Result<Opened, Failure> {
         let database = config.database(&global.overrides())?;
         if config.data_dir().to_str().is_none() {
             // Plugins are handed the path as text, and one that was bent to be text would lead elsewhere.
@@ -90,7 +98,7 @@ impl Opener for FromPlugins {
             .map_err(|failure| in_block(failure, config, &module))?;
         let opened = loader.open_checked(plugin, &block.settings).map_err(|error| in_block(error.into(), config, &module))?;
         modes::check(config, &secrets, &opened.backend.resources(), global.strict)?;
-        let options = Options { offload: Some(Arc::new(Threads::new())), ..Options::default() };
+        let options = Options { offload: Some(offload), ..Options::default() };
         Ok(Opened { storage: Storage::new(opened.backend, options), module, plugin: Some(opened.plugin), secrets })
     }
 }

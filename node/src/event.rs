@@ -139,6 +139,22 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::TooMany,
+        Self::NoAuthorization,
+        Self::UnknownKey,
+        Self::Password,
+        Self::Certificate,
+        Self::Malformed,
+        Self::Handshake,
+        Self::ForeignKey,
+        Self::Late,
+        Self::Gone,
+        Self::Storage,
+        Self::Stopping,
+    ];
+
     /// Its word in logs and metrics.
     #[must_use]
     pub const fn word(self) -> &'static str {

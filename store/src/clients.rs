@@ -14,6 +14,7 @@ mod pages;
 mod text;
 
 pub use add::NewClient;
+pub use cache::CacheCounts;
 pub use change::{Blacklist, MetadataChange, Permission, Pinned};
 pub use client::{Client, Metadata};
 pub use description::{NAME, REVOKED, VERSION, collection};
@@ -56,6 +57,12 @@ impl Clients {
     #[must_use]
     pub const fn storage(&self) -> &Storage {
         &self.storage
+    }
+
+    /// How the cache does; `None` if there is none.
+    #[must_use]
+    pub fn cache_counts(&self) -> Option<Arc<CacheCounts>> {
+        self.cache.as_ref().map(|cache| Arc::clone(cache.counts()))
     }
 
     /// The collection's id in calls to the backend.

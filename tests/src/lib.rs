@@ -6,9 +6,12 @@
 pub mod build;
 pub mod faults;
 pub mod mounts;
+pub mod node;
+pub mod ports;
 pub mod program;
 pub mod python;
 pub mod redis;
+mod spawn;
 pub mod specimen;
 pub mod subject;
 pub mod together;

@@ -18,7 +18,6 @@ mod proxy;
 mod sentinel;
 mod server;
 pub mod site;
-mod spawn;
 pub mod subject;
 pub mod sync;
 

@@ -15,7 +15,7 @@ const HELP: &str = "\
 cargo xtask COMMAND
 
   run [ARGS…]    builds the host and its plugins, puts the plugins beside it, and runs `hivemind-host ARGS`
-                 (without ARGS: `status` on the default store, and what to type next)
+                 (without ARGS: `listen --agent auto`, a node on the default store, and what to type next)
   stage          the same without running anything
   test [ARGS…]   sets up the Python peers and runs every test; ARGS go to `cargo test`
   kills [ARGS…]  kills processes that write, over and over, and prints what was found (`--cuts N --seed N`)
@@ -72,14 +72,23 @@ fn run(arguments: &[OsString]) -> Outcome {
     let program = build::stage("dev")?;
     let mut command = Command::new(&program);
     if arguments.is_empty() {
-        execute(command.arg("status"))?;
-        println!("\nThe program is {}, its plugins lie beside it in plugins/. Next:", program.display());
-        println!("  hivemind-host add-client --name kitchen --allow recognizer_loop:utterance");
-        println!("  hivemind-host plugins list");
-        println!("  hivemind-host --help");
-        return Ok(());
+        // A newcomer has no assistant yet, and shall see an answer all the same.
+        println!("\nThe program is {}, its plugins lie beside it in plugins/. It runs now; Ctrl-C stops it.\n", program.display());
+        command.args(["listen", "--agent", "auto"]);
     }
-    execute(command.args(arguments))
+    become_program(command.args(arguments).current_dir(root()))
+}
+
+/// The program in the place of this one, so that a signal to one is a signal to the other.
+#[cfg(unix)]
+fn become_program(command: &mut Command) -> Outcome {
+    let error = std::os::unix::process::CommandExt::exec(command);
+    Err(format!("{command:?} does not start: {error}"))
+}
+
+#[cfg(not(unix))]
+fn become_program(command: &mut Command) -> Outcome {
+    execute(command)
 }
 
 fn test(arguments: &[OsString]) -> Outcome {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::Write;
+use std::path::PathBuf;
 
 use clap::ArgAction;
 use clap::builder::BoolishValueParser;
@@ -9,7 +10,7 @@ use hivemind_model::json::{self, Json};
 use hivemind_store::clients::{NewClient, check_message_type};
 use hivemind_store::{Client, Error};
 
-use super::{Context, show};
+use super::{Context, certificate, show};
 use crate::config::redact::{self, MASK};
 use crate::failure::{Exit, Failure};
 
@@ -39,6 +40,9 @@ pub struct Args {
     /// Its metadata, a JSON object
     #[arg(long, value_name = "JSON")]
     pub metadata: Option<String>,
+    /// A certificate (PEM or DER) that it must show when TLS asks for one; only its fingerprint is stored
+    #[arg(long, value_name = "FILE")]
+    pub cert: Option<PathBuf>,
     /// Accept a password that is easy to guess
     #[arg(long)]
     pub allow_weak_password: bool,
@@ -63,6 +67,7 @@ impl fmt::Debug for Args {
             .field("password_stdin", &self.password_stdin)
             .field("admin", &self.admin)
             .field("metadata", &self.metadata.as_ref().map(|_| MASK))
+            .field("cert", &self.cert)
             .field("allow_weak_password", &self.allow_weak_password)
             .field("allow", &self.allow)
             .field("json", &self.json)
@@ -84,7 +89,7 @@ pub fn run(args: &Args, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Fai
     {
         check_strength(password, config.min_password_bits())?;
     }
-    check_metadata(args.metadata.as_deref())?;
+    let metadata = metadata(args)?;
     let session = cx.open(config)?;
     let given = |value: &Option<String>| value.clone().filter(|v| !v.is_empty());
     let access_key = given(&args.access_key).map_or_else(random_hex, Ok)?;
@@ -97,14 +102,19 @@ pub fn run(args: &Args, cx: &Context<'_>, out: &mut dyn Write) -> Result<(), Fai
         name,
         is_admin: args.admin.unwrap_or_default(),
         allowed_types: args.allow.clone(),
-        metadata: args.metadata.clone().unwrap_or_else(|| "{}".to_owned()),
+        metadata,
         ..NewClient::new(access_key.clone())
     };
-    match pollster::block_on(session.clients.add(new)) {
-        Ok(client) if args.json => writeln!(out, "{}", show::new_client_json(&client, args.show_secrets))?,
-        Ok(client) => print(&client, &session.opened.module, args, out)?,
+    let client = match pollster::block_on(session.clients.add(new)) {
+        Ok(client) => client,
         Err(Error::KeyTaken { .. }) => return Err(taken(&access_key, &session.clients)),
         Err(other) => return Err(other.into()),
+    };
+    cx.subject.replace(Some((&*client).into()));
+    if args.json {
+        writeln!(out, "{}", show::new_client_json(&client, args.show_secrets))?;
+    } else {
+        print(&client, &session.opened.module, args, out)?;
     }
     if access_key.trim().parse::<i64>().is_ok() {
         cx.console.note("note: this access key looks like a client's number, and goes before it where a client is named");
@@ -122,12 +132,24 @@ fn password(args: &Args, cx: &Context<'_>) -> Result<Option<String>, Failure> {
     }
 }
 
-fn check_metadata(metadata: Option<&str>) -> Result<(), Failure> {
-    match metadata.map(json::parse) {
-        None | Some(Ok(Json::Object(_))) => Ok(()),
-        Some(Ok(other)) => Err(Failure::usage(format!("--metadata must be a JSON object, found {}", other.kind()))),
-        Some(Err(error)) => Err(Failure::usage(format!("--metadata must be valid JSON: {error}"))),
+/// The metadata that was given, as it was written, and the certificate's fingerprint.
+fn metadata(args: &Args) -> Result<String, Failure> {
+    let text = args.metadata.as_deref().unwrap_or("{}");
+    let members = match json::parse(text) {
+        Ok(Json::Object(members)) => members,
+        Ok(other) => return Err(Failure::usage(format!("--metadata must be a JSON object, found {}", other.kind()))),
+        Err(error) => return Err(Failure::usage(format!("--metadata must be valid JSON: {error}"))),
+    };
+    let Some(file) = &args.cert else { return Ok(text.to_owned()) };
+    if members.iter().any(|member| member.name.decode() == certificate::MEMBER) {
+        return Err(Failure::usage(format!(
+            "--cert and `{}` of --metadata say the same thing; leave one out",
+            certificate::MEMBER
+        )));
     }
+    let mut all: Vec<String> = members.iter().map(|m| format!("{}: {}", json::quote(&m.name.decode()), m.raw)).collect();
+    all.push(format!("{}: {}", json::quote(certificate::MEMBER), json::quote(&certificate::fingerprint_of(file)?)));
+    Ok(format!("{{{}}}", all.join(", ")))
 }
 
 /// Refuses what the node's handshake would refuse later. The estimate is of the first 72 characters, as the Python node's is.
@@ -174,7 +196,7 @@ fn print(client: &Client, module: &str, args: &Args, out: &mut dyn Write) -> Res
     writeln!(out, "Friendly Name: {}", show::text(client.label()))?;
     writeln!(out, "Access Key: {}", show::text(&client.api_key))?;
     writeln!(out, "Password: {}", show::text(client.password.as_deref().unwrap_or_default()))?;
-    if args.metadata.is_some() {
+    if args.metadata.is_some() || args.cert.is_some() {
         writeln!(out, "Metadata: {}", show::text(&redact::json_text(client.metadata.as_json(), args.show_secrets)))?;
     }
     if !client.allowed_types.is_empty() {

@@ -29,6 +29,11 @@ pub struct Args {
 }
 
 impl Args {
+    /// The types that are named, for whomever.
+    pub(super) fn types(&self) -> Vec<&str> {
+        self.split().0
+    }
+
     fn split(&self) -> (Vec<&str>, Target) {
         let mut words: Vec<&str> = self.words.iter().map(String::as_str).collect();
         let id = if words.len() > 1 { words.pop().map(str::to_owned) } else { None };

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::io::Write;
+use std::path::PathBuf;
 
 use hivemind_model::json::{self, Json};
 use hivemind_store::clients::MetadataChange;
 
-use super::{Context, Target, pick, show};
+use super::{Context, Target, certificate, pick, show};
 use crate::config::redact::{self, MASK};
 use crate::failure::Failure;
 
@@ -14,7 +15,8 @@ use crate::failure::Failure;
 #[derive(clap::Args)]
 #[command(
     after_help = "Policy plugins read their settings for a client from its metadata: skill_blacklist and intent_blacklist, for \
-example. Members are merged one by one; first --metadata, then --key, then --unset."
+example. Members are merged one by one; first --metadata, then --key and --cert, then --unset. \
+`--unset client_cert` forgets a certificate."
 )]
 pub struct Args {
     /// The client.
@@ -32,6 +34,9 @@ pub struct Args {
     /// A member to remove
     #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     pub unset: Option<String>,
+    /// A certificate (PEM or DER) that the client must show when TLS asks for one; only its fingerprint is stored, as client_cert
+    #[arg(long, value_name = "FILE")]
+    pub cert: Option<PathBuf>,
     /// Print secrets instead of masking them
     #[arg(long)]
     pub show_secrets: bool,
@@ -49,9 +54,20 @@ impl fmt::Debug for Args {
             .field("key", &self.key)
             .field("value", &self.value.as_ref().map(|_| MASK))
             .field("unset", &self.unset)
+            .field("cert", &self.cert)
             .field("show_secrets", &self.show_secrets)
             .field("json", &self.json)
             .finish()
+    }
+}
+
+impl Args {
+    /// The names of what is changed, without the values.
+    pub(super) fn names(&self) -> String {
+        let Ok(change) = change_of(self) else { return String::new() };
+        let set = change.set.iter().map(|(name, _)| name.clone());
+        let unset = change.unset.iter().map(|name| format!("-{name}"));
+        set.chain(unset).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -84,9 +100,12 @@ fn change_of(args: &Args) -> Result<MetadataChange, Failure> {
         (None, Some(_)) => return Err(Failure::usage("--value requires --key")),
         (None, None) => {}
     }
+    if let Some(file) = &args.cert {
+        change.set.push((certificate::MEMBER.to_owned(), json::quote(&certificate::fingerprint_of(file)?)));
+    }
     change.unset.extend(args.unset.clone());
     if change.set.is_empty() && change.unset.is_empty() {
-        return Err(Failure::usage("pass --metadata, --key/--value, or --unset"));
+        return Err(Failure::usage("pass --metadata, --key/--value, --cert, or --unset"));
     }
     Ok(change)
 }

@@ -14,18 +14,21 @@ use crate::failure::{Exit, Failure};
 
 /// The client that `target` names, or that the operator chooses.
 pub(super) fn client(target: &Target, clients: &Clients, cx: &Context<'_>) -> Result<Arc<Client>, Failure> {
-    match &target.id {
-        Some(id) => named(id, clients, cx),
-        None => chosen(clients, cx, true),
-    }
+    found(target, clients, cx, true)
 }
 
 /// The same for what cannot be undone: the only client there is has to be chosen too.
 pub(super) fn client_to_revoke(target: &Target, clients: &Clients, cx: &Context<'_>) -> Result<Arc<Client>, Failure> {
-    match &target.id {
+    found(target, clients, cx, false)
+}
+
+fn found(target: &Target, clients: &Clients, cx: &Context<'_>, take_the_only_one: bool) -> Result<Arc<Client>, Failure> {
+    let client = match &target.id {
         Some(id) => named(id, clients, cx),
-        None => chosen(clients, cx, false),
-    }
+        None => chosen(clients, cx, take_the_only_one),
+    }?;
+    cx.subject.replace(Some((&*client).into()));
+    Ok(client)
 }
 
 /// The live client with this access key or number.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use hivemind_model::reference::Reference;
 use hivemind_model::{Backend, Capabilities, Mutation, Row, Value};
-use hivemind_store::{Options, Storage};
+use hivemind_store::{Offload, Options, Storage};
 
 use super::*;
 use crate::cli::Cli;
@@ -49,7 +49,7 @@ impl Console for Desk {
 }
 
 impl Opener for Desk {
-    fn open(&self, global: &Global, config: &Config) -> Result<Opened, Failure> {
+    fn open_on(&self, global: &Global, config: &Config, _: Arc<dyn Offload>) -> Result<Opened, Failure> {
         let module = config.database(&global.overrides())?.module;
         let storage = Storage::new(self.backend.clone(), Options::default());
         Ok(Opened { storage, module, plugin: None, secrets: Vec::new() })
@@ -96,7 +96,7 @@ impl Desk {
     fn run(&self, words: &[&str]) -> Result<String, Failure> {
         let cli = Cli::read(std::iter::once(&"hivemind-host").chain(words)).map_err(|e| Failure::usage(e.to_string()))?;
         let places = Places { config: self.folder.path().join("c"), data: self.folder.path().join("d") };
-        let cx = Context { global: &cli.global, places, opener: self, console: self };
+        let cx = Context { global: &cli.global, places, opener: self, console: self, subject: RefCell::default() };
         let mut out = Vec::new();
         run(&cli.command, &cx, &mut out)?;
         Ok(String::from_utf8(out).expect("UTF-8"))

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasher as _;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use foldhash::fast::RandomState;
@@ -24,6 +25,28 @@ pub(super) struct Cache {
     /// this cache's own.
     hasher: RandomState,
     capacity: usize,
+    counts: Arc<CacheCounts>,
+}
+
+/// How often the cache answered a lookup, and how often the record had to be read.
+#[derive(Debug, Default)]
+pub struct CacheCounts {
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+impl CacheCounts {
+    /// Lookups that it answered.
+    #[must_use]
+    pub fn hits(&self) -> u64 {
+        self.hits.load(Relaxed)
+    }
+
+    /// Lookups for which the record was read.
+    #[must_use]
+    pub fn misses(&self) -> u64 {
+        self.misses.load(Relaxed)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -71,7 +94,7 @@ pub(super) enum Answer {
 
 impl Cache {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { state: RwLock::default(), hasher: RandomState::default(), capacity }
+        Self { state: RwLock::default(), hasher: RandomState::default(), capacity, counts: Arc::default() }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -82,11 +105,28 @@ impl Cache {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) const fn counts(&self) -> &Arc<CacheCounts> {
+        &self.counts
+    }
+
     /// Looks a client up after catching up with the backend's history.
     ///
     /// # Errors
     /// The backend's.
     pub(super) fn look_up(
+        &self,
+        backend: &dyn Backend,
+        cx: &Context<'_>,
+        collection: (CollectionId, &Collection),
+        wanted: Wanted<'_>,
+    ) -> hivemind_model::Result<Answer> {
+        let answer = self.answer(backend, cx, collection, wanted)?;
+        let count = if matches!(answer, Answer::Hit(_)) { &self.counts.hits } else { &self.counts.misses };
+        count.fetch_add(1, Relaxed);
+        Ok(answer)
+    }
+
+    fn answer(
         &self,
         backend: &dyn Backend,
         cx: &Context<'_>,

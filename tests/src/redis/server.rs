@@ -1,8 +1,6 @@
 //! One server on a port and a Unix socket, with its data in a folder of its own.
 
-use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,16 +11,13 @@ use redis::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::spawn::{spawn, tied};
 use super::{Certificates, Dump};
+use crate::ports;
+use crate::spawn::{spawn, tied};
 use crate::waiting::HANGS;
 
 /// The user that tests themselves are, on every server: it may do everything, with any password.
 pub const CONTROL_USER: &str = "control";
-
-/// Where ports for servers begin. Above the lower end of the ephemeral range lie the ports of outgoing connections: a client that
-/// tries a dead server again and again may get the server's own port there and be connected to itself.
-const FIRST_PORT: u16 = 10_000;
 
 /// A running `redis-server`, ended when this goes.
 #[derive(Debug)]
@@ -77,7 +72,7 @@ impl Server {
     fn new(program: &str, port_option: &str, lines: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("hivemind-redis-").tempdir().expect("a folder");
         for _ in 0..100 {
-            let port = free_port();
+            let port = ports::free();
             write_config(folder.path(), program, &format!("{port_option} {port}"), lines).expect("a configuration");
             // Another process may have taken it since.
             if let Some(child) = started(program, folder.path()) {
@@ -223,19 +218,6 @@ fn connect(folder: &Path) -> redis::RedisResult<Connection> {
     let connection = redis::Client::open(info)?.get_connection_with_timeout(HANGS)?;
     connection.set_read_timeout(Some(HANGS))?;
     Ok(connection)
-}
-
-/// A port that nothing listened on a moment ago and that this process has given to nobody.
-fn free_port() -> u16 {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    let ephemeral = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-    let end = ephemeral.split_whitespace().next().and_then(|n| n.parse().ok()).filter(|n| *n > 2 * FIRST_PORT).unwrap_or(32_768);
-    loop {
-        let port = fastrand::u16(FIRST_PORT..end);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() && GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(port) {
-            return port;
-        }
-    }
 }
 
 /// A folder's configuration file. Sentinel writes into its own and makes servers write into theirs.

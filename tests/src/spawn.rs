@@ -8,7 +8,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 type Order = (Command, Sender<io::Result<Child>>);
 
 /// A command that the kernel kills when the thread that started it ends, however it ends.
-pub(super) fn tied(program: &str) -> Command {
+pub(crate) fn tied(program: &str) -> Command {
     if cfg!(target_os = "linux") {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--", program]);
@@ -18,7 +18,7 @@ pub(super) fn tied(program: &str) -> Command {
 }
 
 /// Starts a process from a thread that lives as long as this process: a test's own thread ends before the servers that tests share.
-pub(super) fn spawn(command: Command) -> io::Result<Child> {
+pub(crate) fn spawn(command: Command) -> io::Result<Child> {
     static ORDERS: OnceLock<Mutex<Sender<Order>>> = OnceLock::new();
     let orders = ORDERS.get_or_init(|| {
         let (sender, orders) = channel::<Order>();

@@ -1,0 +1,328 @@
+//! Satellites by hand: each frame as a test wants it, whole sessions where only what follows them matters.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::net::{Shutdown, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hivemind_protocol::{
+    Body, Credentials, Initiator, Message as Opened, Psk, RawJson, Satellite, Session, StaticKey, Step, Suite,
+};
+use serde_json::{Value, json};
+use tungstenite::protocol::WebSocketConfig;
+use tungstenite::{Bytes, Error, Message, WebSocket};
+
+use super::site::Client;
+use crate::waiting::HANGS;
+
+/// What a node sent.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Frame {
+    /// Clear text.
+    Text(Value),
+    /// Most often sealed.
+    Binary(Vec<u8>),
+    /// A close frame with this code and reason.
+    Close(u16, String),
+    /// The end of the connection without one.
+    Gone,
+}
+
+/// A WebSocket connection to a node.
+pub struct Raw {
+    socket: WebSocket<TcpStream>,
+}
+
+impl Raw {
+    /// Connects with this query: `?authorization=…`.
+    ///
+    /// # Panics
+    /// If it is not upgraded.
+    #[must_use]
+    pub fn open(port: u16, query: &str) -> Self {
+        Self::try_open(port, query).unwrap_or_else(|e| panic!("{query}: {e}"))
+    }
+
+    /// The same where that may fail.
+    ///
+    /// # Errors
+    /// Why it was not upgraded.
+    ///
+    /// # Panics
+    /// If the system does not let it.
+    pub fn try_open(port: u16, query: &str) -> Result<Self, String> {
+        let stream = TcpStream::connect(("127.0.0.1", port)).map_err(|e| e.to_string())?;
+        stream.set_read_timeout(Some(HANGS)).and_then(|()| stream.set_write_timeout(Some(HANGS))).expect("set");
+        stream.set_nodelay(true).expect("set");
+        let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
+        let url = format!("ws://127.0.0.1:{port}/{query}");
+        match tungstenite::client::client_with_config(url, stream, Some(config)) {
+            Ok((socket, _)) => Ok(Self { socket }),
+            Err(e) => Err(e.to_string()),
+        }
+    }
+
+    /// Connects as this device with this access key.
+    ///
+    /// # Panics
+    /// If it is not upgraded.
+    #[must_use]
+    pub fn of(port: u16, device: &str, key: &str) -> Self {
+        Self::open(port, &query(device, key))
+    }
+
+    /// The next frame, answering pings.
+    ///
+    /// # Panics
+    /// If there is none after [`HANGS`].
+    pub fn read(&mut self) -> Frame {
+        loop {
+            match self.socket.read() {
+                Ok(Message::Text(text)) => {
+                    return Frame::Text(serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}")));
+                }
+                Ok(Message::Binary(bytes)) => return Frame::Binary(bytes.to_vec()),
+                Ok(Message::Close(Some(close))) => return Frame::Close(close.code.into(), close.reason.as_str().to_owned()),
+                Ok(Message::Close(None)) => return Frame::Gone,
+                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
+                Err(Error::Io(e)) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+                    panic!("the node has sent nothing for {HANGS:?}")
+                }
+                Err(_) => return Frame::Gone,
+            }
+        }
+    }
+
+    /// Reads on up to the end, which it gives.
+    pub fn end(&mut self) -> Frame {
+        loop {
+            let frame = self.read();
+            if matches!(frame, Frame::Close(..) | Frame::Gone) {
+                return frame;
+            }
+        }
+    }
+
+    /// HELLO and the offer, as text: the handshake hashes their payloads.
+    ///
+    /// # Panics
+    /// If the node says something else.
+    pub fn opening(&mut self) -> (String, String) {
+        let mut next = |kind: &str| match self.socket.read() {
+            Ok(Message::Text(text)) => {
+                let envelope: Value = serde_json::from_str(&text).expect("JSON");
+                assert_eq!(envelope["msg_type"], kind, "{text}");
+                envelope["payload"].to_string()
+            }
+            other => panic!("expected {kind}, not {other:?}"),
+        };
+        (next("hello"), next("shake"))
+    }
+
+    /// Sends a text frame.
+    ///
+    /// # Errors
+    /// If the connection is gone.
+    pub fn text(&mut self, text: &str) -> tungstenite::Result<()> {
+        self.socket.send(Message::text(text))
+    }
+
+    /// Sends an envelope in clear text.
+    ///
+    /// # Errors
+    /// If the connection is gone.
+    pub fn say(&mut self, kind: &str, payload: &Value) -> tungstenite::Result<()> {
+        self.text(&envelope(kind, payload).to_string())
+    }
+
+    /// Sends a binary frame.
+    ///
+    /// # Errors
+    /// If the connection is gone.
+    pub fn binary(&mut self, bytes: impl Into<Bytes>) -> tungstenite::Result<()> {
+        self.socket.send(Message::Binary(bytes.into()))
+    }
+
+    /// Sends bytes beneath WebSocket.
+    ///
+    /// # Errors
+    /// If the connection is gone.
+    pub fn bytes(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.socket.get_mut().write_all(bytes)
+    }
+
+    /// The connection itself.
+    #[must_use]
+    pub fn stream(&self) -> &TcpStream {
+        self.socket.get_ref()
+    }
+
+    /// Cuts it without a word.
+    pub fn cut(self) {
+        let _ = self.stream().shutdown(Shutdown::Both);
+    }
+}
+
+/// `?authorization=…`, percent-encoded where it has to be.
+#[must_use]
+pub fn query(device: &str, key: &str) -> String {
+    let credentials = Credentials { user_agent: device.to_owned(), access_key: key.to_owned() };
+    format!("?{}", credentials.to_query())
+}
+
+/// An envelope.
+#[must_use]
+pub fn envelope(kind: &str, payload: &Value) -> Value {
+    json!({
+        "msg_type": kind, "payload": payload, "metadata": {}, "route": [], "node": null, "target_site_id": null,
+        "target_pubkey": null, "source_peer": null,
+    })
+}
+
+/// What is derived from a password, which takes its time, once.
+#[must_use]
+pub fn psk(password: &str, node_id: &str) -> Arc<Psk> {
+    static KNOWN: Mutex<Option<HashMap<(String, String), Arc<Psk>>>> = Mutex::new(None);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let pair = (password.to_owned(), node_id.to_owned());
+    Arc::clone(known.get_or_insert_default().entry(pair).or_insert_with(|| Arc::new(Psk::derive(password, node_id))))
+}
+
+/// A device whose session is up.
+pub struct Device {
+    /// The connection below it.
+    pub raw: Raw,
+    session: Session,
+}
+
+impl Device {
+    /// Connects a client with a new Noise key, up to its HELLO.
+    ///
+    /// # Panics
+    /// If it is not let in.
+    #[must_use]
+    pub fn up(port: u16, device: &str, client: &Client) -> Self {
+        Self::with_key(port, device, client, &StaticKey::generate().expect("a key"))
+    }
+
+    /// The same with this key.
+    ///
+    /// # Panics
+    /// If it is not let in.
+    #[must_use]
+    pub fn with_key(port: u16, device: &str, client: &Client, key: &StaticKey) -> Self {
+        let mut raw = Raw::of(port, device, &client.key);
+        let session = shake(&mut raw, client, key);
+        let mut up = Self { raw, session };
+        up.say("hello", &json!({"pubkey": null, "session": {"session_id": format!("session-of-{device}")}, "site_id": "room"}));
+        up
+    }
+
+    /// The frames of an envelope, sealed and not sent. Frames are counted: each must be sent, in this order, or there is no session
+    /// any more.
+    ///
+    /// # Panics
+    /// If it is too long.
+    pub fn sealed(&mut self, body: &[u8]) -> Vec<Vec<u8>> {
+        let mut frames = Vec::new();
+        self.session.seal(Body::Json, body, &mut |frame| frames.push(frame)).expect("sealed");
+        frames
+    }
+
+    /// Sends an envelope.
+    ///
+    /// # Panics
+    /// If the connection is gone.
+    pub fn say(&mut self, kind: &str, payload: &Value) {
+        self.try_say(kind, payload).expect("the node is there");
+    }
+
+    /// The same where it may be gone.
+    ///
+    /// # Errors
+    /// If it is.
+    pub fn try_say(&mut self, kind: &str, payload: &Value) -> tungstenite::Result<()> {
+        let body = envelope(kind, payload).to_string();
+        self.sealed(body.as_bytes()).into_iter().try_for_each(|frame| self.raw.binary(frame))
+    }
+
+    /// Sends a bus message.
+    ///
+    /// # Panics
+    /// If the connection is gone.
+    pub fn send(&mut self, kind: &str, data: &Value) {
+        self.say("bus", &bus(kind, data));
+    }
+
+    /// The next envelope.
+    ///
+    /// # Errors
+    /// The end of the connection, if that comes first.
+    ///
+    /// # Panics
+    /// If the node sends something else.
+    pub fn hear(&mut self) -> Result<Value, Frame> {
+        loop {
+            match self.raw.read() {
+                Frame::Binary(frame) => match self.session.open(&frame).expect("the node's next frame") {
+                    Some(Opened::Json(text)) => return Ok(serde_json::from_str(text).expect("JSON")),
+                    Some(Opened::Binary(_)) => panic!("a binary frame"),
+                    None => {}
+                },
+                frame @ (Frame::Close(..) | Frame::Gone) => return Err(frame),
+                other @ Frame::Text(_) => panic!("clear text in a session: {other:?}"),
+            }
+        }
+    }
+
+    /// Waits for a bus message of a type; what else comes is let go.
+    ///
+    /// # Panics
+    /// If the connection ends before.
+    pub fn wait(&mut self, kind: &str) -> Value {
+        loop {
+            let envelope = self.hear().unwrap_or_else(|end| panic!("{kind} is not to come any more: {end:?}"));
+            if envelope["payload"]["type"] == kind {
+                return envelope;
+            }
+        }
+    }
+}
+
+/// The payload of a bus message.
+#[must_use]
+pub fn bus(kind: &str, data: &Value) -> Value {
+    json!({"type": kind, "data": data, "context": {}})
+}
+
+/// What a handshake needs besides the connection.
+#[must_use]
+pub fn begin(raw: &mut Raw, client: &Client, key: &StaticKey) -> (Initiator, Value) {
+    let (hello, offer) = raw.opening();
+    let node_id = serde_json::from_str::<Value>(&hello).expect("JSON")["node_id"].as_str().expect("a node's id").to_owned();
+    let psk = psk(&client.password, &node_id);
+    let satellite = Satellite { key, psk: &psk, suite: Suite::ChaChaPoly, known: None };
+    let parse = |text| RawJson::parse(text).expect("JSON");
+    let mut initiator = Initiator::new(satellite, parse(&hello), parse(&offer)).expect("offered");
+    let first = initiator.first().expect("the first message");
+    (initiator, serde_json::from_slice(&first).expect("JSON"))
+}
+
+/// A handshake, up to the session.
+fn shake(raw: &mut Raw, client: &Client, key: &StaticKey) -> Session {
+    let (mut initiator, first) = begin(raw, client, key);
+    raw.say("shake", &first).expect("sent");
+    let answer = match raw.read() {
+        Frame::Text(envelope) => envelope["payload"].to_string(),
+        other => panic!("not let in: {other:?}"),
+    };
+    match initiator.read(RawJson::parse(&answer).expect("JSON")).expect("the password is right") {
+        Step::Done { reply, session, .. } => {
+            if let Some(reply) = reply {
+                raw.say("shake", &serde_json::from_slice(&reply).expect("JSON")).expect("sent");
+            }
+            session
+        }
+        Step::Reply(_) => panic!("a satellite has the last word"),
+    }
+}

@@ -1,0 +1,109 @@
+//! The node as satellites, operators and strangers meet it: the real program, stock clients, the real messagebus.
+//!
+//! The decision behind it: **each scenario was first made to hold for the Python node**, and it is run against that node here too, so that
+//! what ours is measured by is seen and not remembered. Where ours is to differ, because the Python node is wrong or weak there, the
+//! scenario says so and expects the fault of the one and the remedy of the other.
+
+mod admission;
+mod crowd;
+mod echo;
+mod hostile;
+mod messages;
+mod strangers;
+mod takeover;
+
+use hivemind_tests::node::{Backend, Client, Make, Node, Outcome, Satellites, Site, Tap, UTTERANCE};
+use serde_json::{Value, json};
+
+/// One scenario for each node and what it stores on. The Python node runs on all it has with `--ignored`; for every day its own default
+/// is enough.
+macro_rules! on_each {
+    ($($scenario:ident),+ $(,)?) => { $(
+        mod $scenario {
+            use super::super::{Backend::*, Make::*};
+
+            #[test]
+            fn sqlite() {
+                super::$scenario(Ours, Sqlite);
+            }
+
+            #[test]
+            fn json() {
+                super::$scenario(Ours, Json);
+            }
+
+            #[test]
+            fn redis() {
+                super::$scenario(Ours, Redis);
+            }
+
+            #[test]
+            fn memory() {
+                super::$scenario(Ours, Memory);
+            }
+
+            #[test]
+            fn python() {
+                super::$scenario(Python, Sqlite);
+            }
+
+            #[test]
+            #[ignore = "the same node on its other storage"]
+            fn python_on_json() {
+                super::$scenario(Python, Json);
+            }
+
+            #[test]
+            #[ignore = "the same node on its other storage"]
+            fn python_on_redis() {
+                super::$scenario(Python, Redis);
+            }
+        }
+    )+ };
+}
+pub(crate) use on_each;
+
+/// One scenario for both nodes, where it does not matter what they store on.
+macro_rules! on_both {
+    ($($scenario:ident),+ $(,)?) => { $(
+        mod $scenario {
+            use super::super::Make::*;
+
+            #[test]
+            fn ours() {
+                super::$scenario(Ours);
+            }
+
+            #[test]
+            fn python() {
+                super::$scenario(Python);
+            }
+        }
+    )+ };
+}
+pub(crate) use on_both;
+
+/// A node that runs, somebody on its bus, and satellites.
+struct Stage {
+    // In this order they go.
+    satellites: Satellites,
+    tap: Tap,
+    node: Node,
+    site: Site,
+}
+
+impl Stage {
+    fn new(make: Make, backend: Backend, clients: &[Client]) -> Self {
+        Self::on(Site::new(backend, clients), make)
+    }
+
+    fn on(site: Site, make: Make) -> Self {
+        let node = site.start(make);
+        Self { satellites: Satellites::of(&site), tap: site.bus().tap(), node, site }
+    }
+}
+
+/// The peer that the node makes of a client: its device's name, its number, its name, its session.
+fn peer(device: &str, id: usize, client: &Client, session: &str) -> String {
+    format!("{device}::{id}::{}::{session}", client.key)
+}
