@@ -7,7 +7,7 @@
 use std::io::{self, Read, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
@@ -22,6 +22,10 @@ const READ_BUFFER: usize = 4096;
 
 /// With so much to be sent, sending comes before reading and before sealing more.
 const SEND_FIRST: usize = 64 << 10;
+
+/// What has waited so long is sent before more is read: whoever sends one message after another, each of which takes its time, would
+/// hear nothing otherwise as long as it does.
+const LATE: Duration = Duration::from_millis(5);
 
 /// A buffer for sending that has grown beyond this is given back when it is empty.
 const KEEP: usize = 4096;
@@ -46,6 +50,8 @@ pub(crate) struct Socket<S> {
 struct Out {
     bytes: Vec<u8>,
     sent: usize,
+    /// Since when something waits, if something does.
+    since: Option<Instant>,
     /// How many bytes were sent in all: it moves while the other end reads.
     progress: u64,
 }
@@ -55,7 +61,12 @@ impl Out {
         self.bytes.len() - self.sent
     }
 
+    fn is_late(&self) -> bool {
+        self.waiting() > 0 && self.since.is_some_and(|since| since.elapsed() >= LATE)
+    }
+
     fn put(&mut self, header: &FrameHeader, payload: &[u8]) {
+        self.since.get_or_insert_with(Instant::now);
         // Writing to a vector does not fail.
         let _ = header.format(payload.len() as u64, &mut self.bytes);
         self.bytes.extend_from_slice(payload);
@@ -113,12 +124,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// The next message; what is to be sent is sent meanwhile. Nothing is lost if this is dropped.
     pub(crate) async fn read(&mut self) -> Result<Message, Error> {
-        std::future::poll_fn(|cx| self.poll_read(cx)).await
+        loop {
+            if let Some(message) = self.read_or_room().await? {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// The same; `None` when there was no room before and is again, for who has more to send.
+    pub(crate) async fn read_or_room(&mut self) -> Result<Option<Message>, Error> {
+        let was_full = !self.has_room();
+        let turn = |cx: &mut Context<'_>| -> Poll<Result<Option<Message>, Error>> {
+            if was_full {
+                ready!(self.poll_send(cx))?;
+                return Poll::Ready(Ok(None));
+            }
+            self.poll_read(cx).map_ok(Some)
+        };
+        std::future::poll_fn(turn).await
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, Error>> {
-        if self.out.waiting() >= SEND_FIRST {
-            ready!(self.poll_send(cx))?;
+        if self.out.is_late() {
+            let _ = self.poll_send(cx)?;
         }
         let mut bridge = Bridge { stream: &mut self.stream, out: &mut self.out, cx };
         let read = self.protocol.read(&mut bridge);
@@ -154,6 +182,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             self.out.progress += sent as u64;
         }
         self.out.sent = 0;
+        self.out.since = None;
         if self.out.bytes.capacity() > KEEP {
             self.out.bytes = Vec::new();
         } else {
@@ -265,6 +294,23 @@ mod tests {
         assert_eq!((server.out.waiting(), server.out.bytes.capacity()), (0, 0), "given back");
     }
 
+    /// Each message takes its time, and the next one is always there already.
+    #[tokio::test]
+    async fn who_sends_without_a_rest_is_answered_meanwhile() {
+        let (mut server, mut client) = pair(1 << 20).await;
+        for _ in 0..100 {
+            client.send(Message::text("and another thing")).await.expect("sent");
+        }
+        let mut answered = 0;
+        for _ in 0..100 {
+            server.read().await.expect("read");
+            server.put_text(b"no");
+            tokio::time::sleep(LATE).await;
+            answered += usize::from(futures_util::FutureExt::now_or_never(client.next()).is_some());
+        }
+        assert!(answered > 90, "{answered} of 100");
+    }
+
     #[tokio::test]
     async fn too_long_a_message_is_refused_before_it_is_there() {
         let (mut server, mut client) = pair(1 << 20).await;
@@ -284,6 +330,15 @@ mod tests {
         let (got, ()) = tokio::join!(client.next(), end);
         let Some(Ok(Message::Close(Some(frame)))) = got else { panic!("{got:?}") };
         assert_eq!((u16::from(frame.code), frame.reason.as_str()), (1008, "ü".repeat(61).as_str()));
+    }
+
+    #[tokio::test]
+    async fn who_has_more_to_send_hears_when_there_is_room_again() {
+        let (mut server, mut client) = pair(1 << 10).await;
+        server.put_binary(&vec![1; 2 * SEND_FIRST]);
+        let (room, got) = tokio::join!(server.read_or_room(), client.next());
+        assert!(matches!(room, Ok(None)) && got.is_some_and(|got| got.is_ok()), "{room:?}");
+        assert!(server.has_room());
     }
 
     #[tokio::test]

@@ -107,8 +107,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Live<'_, S> {
             }
             let has_room = self.socket.has_room();
             tokio::select! {
-                read = self.socket.read() => match read {
-                    Ok(message) => if let Err(end) = self.take(message).await { return end },
+                read = self.socket.read_or_room() => match read {
+                    Ok(Some(message)) => if let Err(end) = self.take(message).await { return end },
+                    Ok(None) => {}
                     Err(error) => return broken(&error).map_or(End::Left, End::Closed),
                 },
                 item = self.inbox.next(), if has_room => match item {

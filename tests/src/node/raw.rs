@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::{ErrorKind, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hivemind_protocol::{
     Body, Credentials, Initiator, Message as Opened, Psk, RawJson, Satellite, Session, StaticKey, Step, Suite,
@@ -86,14 +86,17 @@ impl Raw {
     /// # Panics
     /// If the node sends clear text that is no JSON.
     pub fn read_within(&mut self, time: Duration) -> Option<Frame> {
-        self.stream().set_read_timeout(Some(time)).expect("set");
+        let end = Instant::now() + time;
         loop {
+            let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            self.stream().set_read_timeout(Some(left)).expect("set");
             return Some(match self.socket.read() {
                 Ok(Message::Text(text)) => Frame::Text(serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))),
                 Ok(Message::Binary(bytes)) => Frame::Binary(bytes.to_vec()),
                 Ok(Message::Close(Some(close))) => Frame::Close(close.code.into(), close.reason.as_str().to_owned()),
                 Ok(Message::Close(None)) => Frame::Gone,
-                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => continue,
+                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) if Instant::now() < end => continue,
+                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => return None,
                 // What has come of a frame is kept for the next time.
                 Err(Error::Io(e)) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return None,
                 Err(_) => Frame::Gone,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use hivemind_tests::clock::Clock;
 use hivemind_tests::mounts::{Mounted, fill, in_namespace, is_inside};
-use hivemind_tests::node::raw::{Device, Frame, Raw};
+use hivemind_tests::node::raw::{Device, Frame, Raw, bus};
 use hivemind_tests::waiting::HANGS;
 
 use super::*;
@@ -86,7 +86,12 @@ fn a_redis_that_is_gone_denies_and_lets_nobody_in_and_all_is_well_when_it_is_bac
 fn comes_in(port: u16, client: &Client) -> Device {
     let end = Instant::now() + HANGS;
     loop {
-        match Device::try_up(port, "device-that-comes-back", client) {
+        let came = Device::try_up(port, "device-that-comes-back", client).and_then(|mut device| {
+            // It hears only now whether it is in: an answer to what it is not allowed to say.
+            device.try_say("bus", &bus("ovos.not.allowed", &json!({}))).map_err(|_| device.raw.end())?;
+            device.hear().map(|_| device)
+        });
+        match came {
             Ok(device) => return device,
             Err(Frame::Close(1011, _) | Frame::Gone) if Instant::now() < end => std::thread::sleep(Duration::from_millis(50)),
             Err(other) => panic!("{other:?}"),
@@ -157,11 +162,9 @@ fn full_disk(backend: Backend) {
     fill(&filler, 0);
     for client in &clients[1..] {
         assert_eq!(until_it_passes(&mut device, &tap), [] as [&str; 0], "what is read needs no room");
-        match Device::try_up(node.port(), "another", client) {
-            Ok(mut another) => drop(until_it_passes(&mut another, &tap)),
-            Err(Frame::Close(1011, _)) => {}
-            Err(other) => panic!("{other:?}"),
-        }
+        // Its key cannot be pinned. It has sent all there is to send by then, and hears of it afterwards.
+        let end = Device::try_up(node.port(), "another", client).map_or_else(|end| end, |mut another| another.raw.end());
+        assert_eq!(end, Frame::Close(1011, "client database unavailable".to_owned()));
     }
     std::fs::remove_file(&filler).expect("freed");
     for client in &clients[1..] {

@@ -1,7 +1,8 @@
 //! Who is told what happens in the node.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hivemind_model::Code;
 use hivemind_node::event::{Event, Observer};
@@ -25,8 +26,11 @@ impl Observer for Several {
 /// has it, and has a bound.
 #[derive(Default)]
 pub(super) struct Logged {
-    storage_is_away: AtomicBool,
-    failures: AtomicU64,
+    /// Whether there is anything in `failing`, for the many calls that succeed.
+    storage_fails: AtomicBool,
+    /// Which calls fail, and how often they did. One succeeds where another cannot: a full disk is read, and of a server that is gone
+    /// it is known that nothing has changed.
+    failing: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl Observer for Logged {
@@ -72,18 +76,24 @@ impl Observer for Logged {
 }
 
 impl Logged {
-    /// Says once that the storage fails, and once that it answers again.
-    fn called(&self, call: &str, error: Option<Code>) {
+    /// Says once that a call of the storage's fails, and once that it succeeds again.
+    fn called(&self, call: &'static str, error: Option<Code>) {
+        let failing = || self.failing.lock().unwrap_or_else(PoisonError::into_inner);
         match error {
-            None if self.storage_is_away.load(Relaxed) && self.storage_is_away.swap(false, Relaxed) => {
-                let failures = self.failures.swap(0, Relaxed);
-                tracing::warn!(target: TARGET, "the storage answers again, after {failures} calls that failed");
+            None if self.storage_fails.load(Relaxed) => {
+                let mut failing = failing();
+                if let Some(failures) = failing.remove(call) {
+                    tracing::warn!(target: TARGET, "the storage answers again ({call}), after {failures} calls that failed");
+                }
+                self.storage_fails.store(!failing.is_empty(), Relaxed);
             }
-            None => {}
-            Some(Code::Conflict | Code::NotFound) => {}
+            None | Some(Code::Conflict | Code::NotFound) => {}
             Some(code) => {
-                self.failures.fetch_add(1, Relaxed);
-                if !self.storage_is_away.swap(true, Relaxed) {
+                let mut failing = failing();
+                self.storage_fails.store(true, Relaxed);
+                let failures = failing.entry(call).or_default();
+                *failures += 1;
+                if *failures == 1 {
                     tracing::error!(
                         target: TARGET, "the storage failed ({call}: {code}); satellites are told to come back, until it answers again"
                     );
