@@ -6,8 +6,9 @@
 
 mod changed;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use hivemind_abi::model::engine::Transaction;
 use hivemind_abi::model::{Catalog, Change, CollectionId, Context, Error, Key, Mutation, Query, Result, Row, RowView, ValueRef};
 
