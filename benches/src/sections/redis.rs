@@ -59,6 +59,12 @@ fn lookups(server: &Server, scratch: &Scratch, (size, rounds): (u64, usize), bar
         rounds,
         &mut [
             Box::new(Doing("one PING round trip, a socket by hand".to_owned(), 500, pings(server)?)),
+            Box::new(Doing(
+                "its command on a socket by hand, the answer unread".to_owned(),
+                500,
+                by_hand(server, size, |_| true)?,
+            )),
+            Box::new(Doing("the same, the record read by serde_json".to_owned(), 500, by_hand(server, size, is_record)?)),
             Box::new(ours::LookUp::new("typed get, loaded library", &backend, Cache::None, size)?),
             Box::new(ours::LookUp::new("typed get, loaded library, cached", &backend, Cache::All, size)?),
             Box::new(Doing("the Python plugin, no admission record".to_owned(), 200, ask("look_up_cold"))),
@@ -66,9 +72,9 @@ fn lookups(server: &Server, scratch: &Scratch, (size, rounds): (u64, usize), bar
         ],
     )?;
     table::print(&format!("Redis, {size} clients: get by access key"), &outcome);
-    bars.add(format!("Redis, {size}: uncached typed get ÷ PING"), Limit::AtMost(1.3), outcome.ratio(1, 0));
-    bars.add(format!("Redis, {size}: Python, cold ÷ uncached typed get"), Limit::AtLeast(5.0), outcome.ratio(3, 1));
-    bars.add(format!("Redis, {size}: Python, cold ÷ cached typed get"), Limit::AtLeast(100.0), outcome.ratio(3, 2));
+    bars.add(format!("Redis, {size}: uncached typed get ÷ PING"), Limit::AtMost(1.3), outcome.ratio(3, 0));
+    bars.add(format!("Redis, {size}: Python, cold ÷ uncached typed get"), Limit::AtLeast(5.0), outcome.ratio(5, 3));
+    bars.add(format!("Redis, {size}: Python, cold ÷ cached typed get"), Limit::AtLeast(100.0), outcome.ratio(5, 4));
     Ok(())
 }
 
@@ -86,6 +92,59 @@ fn pings(server: &Server) -> Result<impl FnMut(&[u64]) -> Result<Duration, Failu
         let took = start.elapsed();
         if &answer == b"+PONG\r\n" { Ok(took) } else { Err(format!("PING was answered with {answer:?}").into()) }
     })
+}
+
+/// What a look-up of ours asks, on a socket and nothing else: how much of its time is the server's and the system's.
+fn by_hand(
+    server: &Server,
+    size: u64,
+    read: impl Fn(&str) -> bool,
+) -> Result<impl FnMut(&[u64]) -> Result<Duration, Failure>, Failure> {
+    const REST: &str = "$2\r\nBY\r\n$6\r\nnosort\r\n$5\r\nLIMIT\r\n$1\r\n0\r\n$2\r\n65\r\n$3\r\nGET\r\n$1\r\n#\r\n$3\r\nGET\r\n$15\r\nclient:client:*\r\n";
+    let mut connection = TcpStream::connect(("127.0.0.1", server.port()))?;
+    connection.set_nodelay(true)?;
+    let mut answer = [0; 4096];
+    Ok(move |picks: &[u64]| {
+        let commands: Vec<String> = clients::keys(picks, size)
+            .iter()
+            .map(|key| {
+                format!("*11\r\n$7\r\nSORT_RO\r\n${}\r\nclient:api_key:{key}\r\n{REST}", "client:api_key:".len() + key.len())
+            })
+            .collect();
+        let start = Instant::now();
+        for command in &commands {
+            connection.write_all(command.as_bytes())?;
+            // Short enough to come as a whole.
+            let length = connection.read(&mut answer)?;
+            let record = std::str::from_utf8(&answer[..length])?.trim_end().rsplit("\r\n").next().unwrap_or_default();
+            if !record.starts_with('{') || !read(record) {
+                return Err(format!("SORT_RO was answered with {record:?}").into());
+            }
+        }
+        Ok(start.elapsed())
+    })
+}
+
+/// Whether a text is a client's record.
+fn is_record(text: &str) -> bool {
+    /// The fields of a typed client.
+    #[derive(serde::Deserialize)]
+    #[expect(dead_code, reason = "decoding them is what is measured")]
+    struct Client {
+        client_id: i64,
+        api_key: String,
+        name: String,
+        description: Option<String>,
+        is_admin: bool,
+        last_seen: f64,
+        allowed_types: Vec<String>,
+        password: Option<String>,
+        can_broadcast: bool,
+        can_escalate: bool,
+        can_propagate: bool,
+        metadata: Map<String, Value>,
+    }
+    serde_json::from_str::<Client>(text).map(std::hint::black_box).is_ok()
 }
 
 fn adds(server: &Server, scratch: &Scratch, rounds: usize, bars: &mut Bars) -> Result<(), Failure> {
@@ -115,11 +174,54 @@ fn adds(server: &Server, scratch: &Scratch, rounds: usize, bars: &mut Bars) -> R
         &mut [
             Box::new(Doing(format!("ours, {ADDS} in one call"), ADDS, batch)),
             Box::new(Doing("the Python plugin: add_item".to_owned(), 100, single)),
+            Box::new(Doing(format!("{ADDS} in one MULTI by hand, nothing compared"), ADDS, adds_by_hand(server)?)),
         ],
     )?;
     table::print("Redis: add a client", &outcome);
     bars.add("Redis: Python's add_item ÷ ours in a batch", Limit::AtLeast(20.0), outcome.ratio(1, 0));
     Ok(())
+}
+
+/// The writes of added clients and nothing else: what the server takes for them at least.
+fn adds_by_hand(server: &Server) -> Result<impl FnMut(&[u64]) -> Result<Duration, Failure>, Failure> {
+    let mut connection = TcpStream::connect(("127.0.0.1", server.port()))?;
+    connection.set_nodelay(true)?;
+    let mut next = 0;
+    Ok(move |picks: &[u64]| {
+        let mut commands = redis::pipe();
+        commands.atomic();
+        for number in next..next + picks.len() {
+            let key = clients::key(number as u64);
+            let record = json!({
+                "allowed_types": ["recognizer_loop:utterance", "speak:b64_audio"], "api_key": key, "can_broadcast": true,
+                "can_escalate": true, "can_propagate": true, "client_id": number, "description": "", "is_admin": false,
+                "last_seen": -1, "metadata": {"skill_blacklist": [], "room": "room 7", "noise_pubkey": format!("{key}{key}")},
+                "name": format!("satellite {number}"), "password": format!("password of {number} with some length"),
+            });
+            commands.cmd("SET").arg(format!("hand:client:{number}")).arg(record.to_string()).ignore();
+            commands.cmd("SADD").arg(format!("hand:name:satellite {number}")).arg(number).ignore();
+            commands.cmd("SADD").arg(format!("hand:api_key:{key}")).arg(number).ignore();
+            let document = commands.cmd("HSET").arg(format!("hand:idx:{number}")).arg("name");
+            document.arg(format!("satellite {number}")).arg("api_key").arg(&key).ignore();
+            commands.cmd("DEL").arg(format!("hand:api_key_record:{key}")).ignore();
+        }
+        next += picks.len();
+        let packed = commands.get_packed_pipeline();
+        let start = Instant::now();
+        connection.write_all(&packed)?;
+        // `EXEC` answers last, by a number for each but `SET`; before it are so many times `QUEUED`.
+        let answers = b"+OK\r\n".len() + 5 * picks.len() * b"+QUEUED\r\n".len();
+        let head = format!("*{}\r\n", 5 * picks.len());
+        let done = picks.len() * b"+OK\r\n:1\r\n:1\r\n:2\r\n:0\r\n".len();
+        let mut answer = vec![0; answers + head.len() + done];
+        connection.read_exact(&mut answer)?;
+        let took = start.elapsed();
+        if answer.ends_with(b"+OK\r\n:1\r\n:1\r\n:2\r\n:0\r\n") {
+            Ok(took)
+        } else {
+            Err("the writes by hand were refused".into())
+        }
+    })
 }
 
 /// Threads that look clients up, against redis-benchmark with the commands that they were seen to send, on as many connections.

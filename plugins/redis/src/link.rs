@@ -80,6 +80,8 @@ pub(crate) struct Link {
     retry: Policy,
     user: String,
     scripts_denied: AtomicBool,
+    /// Scripts that only read are called as any other is.
+    reads_by_any_script: AtomicBool,
 }
 
 impl Link {
@@ -97,6 +99,7 @@ impl Link {
             retry,
             user: config.username.0.clone(),
             scripts_denied: AtomicBool::new(false),
+            reads_by_any_script: AtomicBool::new(false),
         };
         // Any other error passes, or is met again by who needs scripts.
         if let Err(error) = link.query(&cx, cmd("EVAL").arg("return 1").arg(0), Repeat::Safe)
@@ -172,6 +175,34 @@ impl Link {
             self.scripts_denied.store(true, Ordering::Relaxed);
         }
         answer
+    }
+
+    /// A script that only reads. Where the server knows such (Redis 7), it also answers while writes are paused.
+    ///
+    /// # Errors
+    /// See [`Link::script`].
+    pub(crate) fn reading_script(
+        &self,
+        cx: &Context<'_>,
+        script: &Script,
+        keys: &[impl AsRef<[u8]>],
+        args: &[impl AsRef<[u8]>],
+    ) -> Result<Value> {
+        if !self.reads_by_any_script.load(Ordering::Relaxed) {
+            let call = script.reading_by_hash(keys, args);
+            let answer = self.run_but(cx, &call, Repeat::Safe, &["NOSCRIPT"]).and_then(|answer| match answer {
+                Value::ServerError(_) => self.run(cx, &script.reading_in_full(keys, args), Repeat::Safe),
+                answer => Ok(answer),
+            });
+            match answer {
+                // Too old for it, or an ACL that names the other command only.
+                Err(error) if matches!(error.code(), Code::Unsupported | Code::Denied) => {
+                    self.reads_by_any_script.store(true, Ordering::Relaxed);
+                }
+                answer => return answer,
+            }
+        }
+        self.script(cx, script, keys, args, Repeat::Safe)
     }
 
     /// Whether the server lets us run scripts, as far as is known.

@@ -9,7 +9,7 @@ use hivemind_abi::model::{Code, Context, Key, Result, ValueRef};
 use redis::Value;
 
 use crate::keys::parse_member;
-use crate::link::{Link, Repeat, Replies, Reply, Script, Topology};
+use crate::link::{Link, Replies, Reply, Script, Topology};
 use crate::read::{Members, members, members_command, raw, records, trips, unexpected};
 use crate::record::{Raw, RawRef, Stored};
 use crate::space::Space;
@@ -138,7 +138,7 @@ fn by_script(cx: &Context<'_>, link: &Link, wanted: Wanted<'_>, set: &[u8]) -> R
         return Ok(Way::Closed);
     }
     let args = [wanted.space.keys.record_prefix().to_vec(), FOLLOWED.to_string().into_bytes()];
-    match link.script(cx, &LOOKUP, &[set.to_vec()], &args, Repeat::Safe) {
+    match link.reading_script(cx, &LOOKUP, &[set], &args) {
         Ok(Value::Array(items)) => pairs(link, items).map(|named| Way::Followed(wanted.choose(named.iter().map(borrowed)))),
         Ok(Value::Int(_)) => Ok(Way::TooMany),
         Ok(other) => Err(unexpected(link, "EVALSHA", &other)),

@@ -6,7 +6,8 @@
 
 use std::borrow::Cow;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 /// What must hold before anything is written. The key is the entry's.
 #[derive(Debug, Clone, PartialEq, Eq)]

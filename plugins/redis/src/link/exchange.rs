@@ -278,6 +278,16 @@ impl Script {
     pub(crate) fn in_full<'a, K, A>(&self, keys: &'a [K], args: &'a [A]) -> Call<'a, K, A> {
         Call { name: "EVAL", script: self.source, keys, args }
     }
+
+    /// The same of a script that only reads, which the server then sees to (Redis 7).
+    pub(crate) fn reading_by_hash<'a, K, A>(&'a self, keys: &'a [K], args: &'a [A]) -> Call<'a, K, A> {
+        Call { name: "EVALSHA_RO", ..self.by_hash(keys, args) }
+    }
+
+    /// The same in full.
+    pub(crate) fn reading_in_full<'a, K, A>(&self, keys: &'a [K], args: &'a [A]) -> Call<'a, K, A> {
+        Call { name: "EVAL_RO", ..self.in_full(keys, args) }
+    }
 }
 
 /// A call of a script.

@@ -57,6 +57,28 @@ fn commands_pipelines_transactions_and_scripts_answer() {
 }
 
 #[test]
+fn a_script_that_only_reads_answers_while_writes_are_paused() {
+    let server = Server::start(&[]);
+    let link = at(&server);
+    set(&link, "a", "1").expect("set");
+    let script = Script::new("return redis.call('GET', KEYS[1])");
+    link.query(&cx(), cmd("CLIENT").arg("PAUSE").arg(600_000).arg("WRITE"), Repeat::Safe).expect("paused");
+    // By its hash, which the server does not know, in full, and by its hash again.
+    for _ in 0..2 {
+        let answer = link.reading_script(&cx(), &script, &["a"], &[] as &[&str]).expect("an answer");
+        assert_eq!(text(&answer), Some("1"));
+    }
+    let brief = Context::within(Duration::from_millis(300));
+    let error = link.script(&brief, &script, &["a"], &[] as &[&str], Repeat::Safe).expect_err("it waits, as writes do");
+    assert_eq!(error.code(), Code::Deadline, "{error}");
+    link.query(&cx(), cmd("CLIENT").arg("UNPAUSE"), Repeat::Safe).expect("on again");
+    // One that writes is refused, and so not taken for one that reads.
+    let writes = Script::new("return redis.call('SET', KEYS[1], '2')");
+    link.reading_script(&cx(), &writes, &["a"], &[] as &[&str]).expect_err("a write");
+    assert_eq!(get(&link, "a").expect("get").as_deref(), Some("1"));
+}
+
+#[test]
 fn a_unix_socket_is_as_good_and_a_database_is_chosen() {
     let server = Server::start(&[]);
     let path = server.socket();

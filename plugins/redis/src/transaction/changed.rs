@@ -72,5 +72,9 @@ pub(super) fn unique_sets(space: &Space, collection: &Collection, view: &RowView
 }
 
 pub(super) fn unique_sets_of(space: &Space, row: &Row) -> Vec<Vec<u8>> {
-    row.view(&space.collection).map(|view| unique_sets(space, &space.collection, &view)).unwrap_or_default()
+    let collection = &space.collection;
+    let unique = (0..collection.fields.len()).filter(|at| matches!(collection.fields[*at].index, Index::Unique { .. }));
+    let taken = unique
+        .filter_map(|at| row.at(collection, at).ok().filter(|value| is_taken(collection, at, *value)).map(|value| (at, value)));
+    taken.filter_map(|(at, value)| space.keys.set(at, value)).collect()
 }
