@@ -35,7 +35,9 @@ pub(crate) fn run(clients: u64, rounds: usize, bars: &mut Bars) -> Result<(), Fa
             Box::new(Doing("hivemind-host migrate-db".to_owned(), batch, |_: &[u64]| {
                 timed(&mine, || in_a_process_of_its_own(&["move", text(&mine)?, JSON, SQLITE, "{}"]).map(drop))
             })),
-            Box::new(Doing("hivemind-core migrate-db".to_owned(), batch, |_: &[u64]| timed(&theirs, || python(&theirs, SQLITE, None)))),
+            Box::new(Doing("hivemind-core migrate-db".to_owned(), batch, |_: &[u64]| {
+                timed(&theirs, || python(&theirs, SQLITE, None))
+            })),
         ],
     )?;
     table::print(&format!("Moving {clients} clients from JSON to SQLite"), &outcome);
@@ -63,7 +65,9 @@ fn into_redis(clients: u64, rounds: usize, (mine, theirs): (&Path, &Path), bars:
             Box::new(Doing("hivemind-host migrate-db".to_owned(), batch, |_: &[u64]| {
                 emptied(&|| in_a_process_of_its_own(&["move", text(mine)?, JSON, REDIS, &settings]).map(drop))
             })),
-            Box::new(Doing("hivemind-core migrate-db".to_owned(), batch, |_: &[u64]| emptied(&|| python(theirs, REDIS, Some(&port))))),
+            Box::new(Doing("hivemind-core migrate-db".to_owned(), batch, |_: &[u64]| {
+                emptied(&|| python(theirs, REDIS, Some(&port)))
+            })),
         ],
     )?;
     table::print(&format!("Moving {clients} clients from JSON to Redis"), &outcome);
