@@ -35,7 +35,9 @@ pub(crate) fn run(clients: u64, rounds: usize, bars: &mut Bars) -> Result<(), Fa
             Box::new(Doing("hivemind-host migrate-db".to_owned(), batch, |_: &[u64]| {
                 timed(&mine, || in_a_process_of_its_own(&["move", text(&mine)?, JSON, SQLITE, "{}"]).map(drop))
             })),
-            Box::new(Doing("hivemind-core migrate-db".to_owned(), batch, |_: &[u64]| timed(&theirs, || python(&theirs, SQLITE)))),
+            Box::new(Doing("hivemind-core migrate-db".to_owned(), batch, |_: &[u64]| {
+                timed(&theirs, || python(&theirs, SQLITE, None))
+            })),
         ],
     )?;
     table::print(&format!("Moving {clients} clients from JSON to SQLite"), &outcome);
@@ -45,13 +47,8 @@ pub(crate) fn run(clients: u64, rounds: usize, bars: &mut Bars) -> Result<(), Fa
 
 fn into_redis(clients: u64, rounds: usize, (mine, theirs): (&Path, &Path), bars: &mut Bars) -> Result<(), Failure> {
     let server = Server::start(&[]);
-    let settings = json!({"host": "127.0.0.1", "port": server.port()});
-    // The Python node's command knows servers by server.json alone.
-    let config = json!({"database": {"module": JSON, JSON: {"name": "clients", "subfolder": "hivemind-core"}, REDIS: settings}});
-    let folder = theirs.join("scratch/hivemind-core");
-    std::fs::create_dir_all(&folder)?;
-    std::fs::write(folder.join("server.json"), config.to_string())?;
-    let settings = settings.to_string();
+    let port = server.port().to_string();
+    let settings = json!({"host": "127.0.0.1", "port": server.port()}).to_string();
     let emptied = |work: &dyn Fn() -> Result<(), Failure>| {
         server.ask::<()>(&["FLUSHALL"]);
         let start = Instant::now();
@@ -68,7 +65,9 @@ fn into_redis(clients: u64, rounds: usize, (mine, theirs): (&Path, &Path), bars:
             Box::new(Doing("hivemind-host migrate-db".to_owned(), batch, |_: &[u64]| {
                 emptied(&|| in_a_process_of_its_own(&["move", text(mine)?, JSON, REDIS, &settings]).map(drop))
             })),
-            Box::new(Doing("hivemind-core migrate-db".to_owned(), batch, |_: &[u64]| emptied(&|| python(theirs, REDIS)))),
+            Box::new(Doing("hivemind-core migrate-db".to_owned(), batch, |_: &[u64]| {
+                emptied(&|| python(theirs, REDIS, Some(&port)))
+            })),
         ],
     )?;
     table::print(&format!("Moving {clients} clients from JSON to Redis"), &outcome);
@@ -91,12 +90,17 @@ fn timed(data: &Path, work: impl FnOnce() -> Result<(), Failure>) -> Result<Dura
     Ok(start.elapsed())
 }
 
-fn python(data: &Path, to: &str) -> Result<(), Failure> {
+/// The Python node's command. It takes no settings, so a server on another port needs a word before it.
+fn python(data: &Path, to: &str, port: Option<&str>) -> Result<(), Failure> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("no root")?;
     let venv = std::env::var_os("HIVEMIND_PYTHON_PEERS").map_or_else(|| root.join("target/python-peers"), PathBuf::from);
     let scratch = data.join("scratch");
     std::fs::create_dir_all(&scratch)?;
-    let output = Command::new(venv.join("bin/hivemind-core"))
+    let mut command = Command::new(venv.join(if port.is_some() { "bin/python" } else { "bin/hivemind-core" }));
+    if let Some(port) = port {
+        command.arg(root.join("benches/python/migrate.py")).arg(port);
+    }
+    let output = command
         .args(["migrate-db", "--from", JSON, "--to", to])
         .env("XDG_DATA_HOME", data)
         .envs(["HOME", "TMPDIR", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"].map(|name| (name, &scratch)))
