@@ -9,6 +9,7 @@ mod by_hand;
 mod clients;
 mod contest;
 mod machine;
+mod nodes;
 mod ours;
 mod peer;
 mod sections;
@@ -59,6 +60,8 @@ enum Section {
     Moving,
     /// Memory that a client takes, for each backend.
     Footprint,
+    /// Whole nodes: connections, messages, denials, memory, latency.
+    Node,
 }
 
 fn main() -> ExitCode {
@@ -105,6 +108,9 @@ fn run(options: &Options) -> Result<(), Failure> {
     }
     if wanted(Section::Footprint) {
         sections::footprint::run(sizes)?;
+    }
+    if wanted(Section::Node) {
+        sections::node::run(rounds, &mut bars)?;
     }
     bars.print();
     Ok(())

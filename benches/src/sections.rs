@@ -5,6 +5,7 @@ pub(crate) mod footprint;
 pub(crate) mod loading;
 pub(crate) mod lookups;
 pub(crate) mod moving;
+pub(crate) mod node;
 pub(crate) mod redis;
 pub(crate) mod writes;
 
@@ -18,6 +19,7 @@ pub(crate) fn child(arguments: &[String]) -> Result<(), Failure> {
         ["dlopen", file] => loading::dlopen(file),
         ["move", data, from, to] => moving::child(data, from, to),
         ["hold", module, clients, data] => footprint::hold(module, clients.parse()?, data),
+        ["write", data] => node::write(data),
         _ => Err(format!("no such measurement: {arguments:?}").into()),
     }
 }

@@ -111,3 +111,29 @@ impl Inbox {
         Arc::clone(&self.state.urgent)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    fn item(bytes: usize) -> Item {
+        Item::Json(vec![0; bytes].into())
+    }
+
+    #[test]
+    fn it_holds_so_many_bytes_and_a_close_always_fits() {
+        let (outbox, mut inbox) = outbox(1000);
+        assert_eq!(outbox.send(item(5000)), Ok(()), "alone, anything goes");
+        assert_eq!(outbox.send(item(1)), Err(Refused::Full));
+        assert!(inbox.urgent().notified().now_or_never().is_none());
+        assert_eq!(outbox.send(Item::Close(Close::stopping())), Ok(()));
+        assert!(inbox.urgent().notified().now_or_never().is_some());
+        assert!(matches!(inbox.try_next(), Some(Item::Json(_))));
+        assert_eq!(outbox.send(item(1)), Ok(()));
+        assert!(matches!(inbox.try_next(), Some(Item::Close(_))) && inbox.try_next().is_some() && inbox.try_next().is_none());
+        drop(inbox);
+        assert_eq!(outbox.send(item(1)), Err(Refused::Gone));
+    }
+}

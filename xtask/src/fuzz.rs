@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::{Outcome, execute, root};
 
 /// The targets with the dictionary of each and the longest input, in bytes.
-const TARGETS: [(&str, &str, u32); 9] = [
+const TARGETS: [(&str, &str, u32); 12] = [
     ("row", "messagepack", 4096),
     ("record", "json", 4096),
     ("wire", "messagepack", 4096),
@@ -17,6 +17,9 @@ const TARGETS: [(&str, &str, u32); 9] = [
     ("object", "object", 16384),
     ("clients_json", "json", 4096),
     ("text", "json", 4096),
+    ("envelope", "hivemind", 4096),
+    ("handshake", "hivemind", 4096),
+    ("frame", "hivemind", 4096),
 ];
 
 /// One that needs more than this is a finding: seconds for one input, megabytes in one allocation and in all.

@@ -5,6 +5,7 @@
 mod seeds {
     pub(crate) mod json;
     pub(crate) mod libraries;
+    pub(crate) mod protocol;
     pub(crate) mod requests;
 }
 
@@ -40,5 +41,6 @@ impl Seeds {
 fn main() {
     seeds::json::write();
     seeds::requests::write();
+    seeds::protocol::write();
     seeds::libraries::write();
 }

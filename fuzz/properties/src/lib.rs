@@ -14,8 +14,12 @@
 pub mod clients_json;
 mod collections;
 pub mod engine;
+pub mod envelope;
+pub mod frame;
+pub mod handshake;
 pub mod manifest;
 mod messagepack;
+mod noise;
 pub mod object;
 pub mod record;
 pub mod row;
@@ -29,7 +33,7 @@ pub use collections::{Specimen, collections};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 12] = [
     ("row", row::check),
     ("record", record::check),
     ("wire", wire::check),
@@ -39,6 +43,9 @@ pub const TARGETS: [Target; 9] = [
     ("object", object::check),
     ("clients_json", clients_json::check),
     ("text", text::check),
+    ("envelope", envelope::check),
+    ("handshake", handshake::check),
+    ("frame", frame::check),
 ];
 
 /// Whether an error of the reader of deeply nested JSON may be: what it says of it.

@@ -74,4 +74,4 @@ macro_rules! targets {
     };
 }
 
-targets!(row, record, wire, engine, server_json, manifest, object, clients_json, text);
+targets!(row, record, wire, engine, server_json, manifest, object, clients_json, text, envelope, handshake, frame);

@@ -56,13 +56,8 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
         }
     };
     let psk = psk.ok_or_else(|| Refused::new(Refusal::Handshake, Close::new(Close::INTERNAL, "the key could not be derived")))?;
-    let (session, remote_static, pattern) = match responder.read_first(&psk)? {
-        Step::Done { reply, session, remote_static, pattern } => {
-            if let Some(reply) = reply {
-                socket.put_text(&wrap(MessageType::Handshake, &reply));
-            }
-            (session, remote_static, pattern)
-        }
+    let (reply, session, remote_static, pattern) = match responder.read_first(&psk)? {
+        Step::Done { reply, session, remote_static, pattern } => (reply, session, remote_static, pattern),
         Step::Reply(reply) => {
             socket.put_text(&wrap(MessageType::Handshake, &reply));
             // With another password, or with another node in mind, the satellite leaves here.
@@ -73,10 +68,14 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
             let Step::Done { session, remote_static, pattern, .. } = responder.read_last(payload(&last)?)? else {
                 return Err(HandshakeError::OutOfTurn.into());
             };
-            (session, remote_static, pattern)
+            (None, session, remote_static, pattern)
         }
     };
     let client = confirm(shared, &client, remote_static).await?;
+    // By this the satellite knows that its session is up.
+    if let Some(reply) = reply {
+        socket.put_text(&wrap(MessageType::Handshake, &reply));
+    }
     Ok(Proved { client, user_agent, session_id, session, pattern })
 }
 

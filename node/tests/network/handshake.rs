@@ -11,6 +11,11 @@ fn closed(code: u16, reason: &str) -> Told {
     Told::Closed(code, reason.to_owned())
 }
 
+/// A satellite believes that its session is up before its key is pinned.
+async fn pinned(fixture: &Fixture) {
+    eventually("pinned", async || fixture.stored("kitchen").await.metadata.text("noise_pubkey").is_some()).await;
+}
+
 async fn echoed(satellite: &mut Satellite, words: &str) {
     satellite.utter(words).await;
     loop {
@@ -45,7 +50,7 @@ async fn key_and_stretched_password_are_kept_and_the_rest_of_the_record_stays() 
     let mut satellite = fixture.satellite("kitchen");
     satellite.connect().await.expect("a session");
     eventually("kept", async || fixture.stored("kitchen").await.metadata.text("noise_psk").is_some()).await;
-    eventually("pinned", async || fixture.stored("kitchen").await.metadata.text("noise_pubkey").is_some()).await;
+    pinned(&fixture).await;
     eventually("seen", async || fixture.stored("kitchen").await.last_seen > 1.0e9).await;
     let stored = fixture.stored("kitchen").await;
     let hex: String = satellite.key.public().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -87,6 +92,7 @@ async fn a_wrong_password_gets_nobody_in() {
 
     satellite.password = PASSWORD.to_owned();
     satellite.connect().await.expect("a session");
+    pinned(&fixture).await;
     satellite.password = "not this one".to_owned();
     assert_eq!(satellite.connect().await, Err(closed(1008, "handshake failure: ")), "known to each other, the node notices");
 }
@@ -95,6 +101,7 @@ async fn a_wrong_password_gets_nobody_in() {
 async fn another_key_than_the_pinned_one_is_refused() {
     let fixture = Fixture::new().await;
     fixture.satellite("kitchen").connect().await.expect("a session");
+    pinned(&fixture).await;
     let mut foreign = fixture.satellite("kitchen");
     foreign.connect().await.expect("it believes so");
     assert_eq!(foreign.hear().await, closed(1008, "client Noise static key contradicts the pinned key"));
@@ -188,6 +195,46 @@ async fn who_is_revoked_during_the_handshake_stays_revoked() {
         assert!(row.is_revoked() && row.metadata.names().is_empty() && row.allowed_types.is_empty(), "{row:?}");
     }
     assert_eq!(fixture.watch.refused(Refusal::UnknownKey), 20);
+}
+
+/// Who knows the node's key already is not told that its session is up.
+#[tokio::test]
+async fn who_is_revoked_during_the_shorter_handshake_hears_nothing_of_a_session() {
+    let fixture = Fixture::new().await;
+    let mut satellite = fixture.satellite("kitchen");
+    satellite.connect().await.expect("a session");
+    pinned(&fixture).await;
+    satellite.open().await;
+    let initiator = satellite.greeted().await.expect("greeted");
+    let client = fixture.stored("kitchen").await;
+    fixture.clients.revoke(&client).await.expect("revoked");
+    assert_eq!(satellite.shake(initiator).await, Err(closed(1008, "invalid api key")));
+    assert_eq!(fixture.watch.count(|h| matches!(h, Happened::Admitted(_, "KKpsk0"))), 0);
+}
+
+#[tokio::test]
+async fn a_changed_password_counts_from_the_next_handshake_on() {
+    let fixture = Fixture::new().await;
+    let mut satellite = fixture.satellite("kitchen");
+    satellite.connect().await.expect("a session");
+    pinned(&fixture).await;
+    eventually("kept", async || fixture.stored("kitchen").await.metadata.text("noise_psk").is_some()).await;
+    // There is no command for it: the row is what another program would make of it.
+    let client = fixture.stored("kitchen").await;
+    let change = hivemind_model::Change::Set { field: 7, value: "another sound that nobody else makes at noon".into() };
+    let update = hivemind_model::Mutation::Update {
+        collection: fixture.clients.id(),
+        key: hivemind_model::Key::Int(client.id),
+        changes: vec![change],
+        when: Vec::new(),
+    };
+    fixture.clients.storage().apply(vec![update]).await.expect("changed");
+    satellite.connect().await.expect_err("the old password");
+    satellite.password = "another sound that nobody else makes at noon".to_owned();
+    assert_eq!(satellite.connect().await, Ok(Pattern::KKpsk0));
+    let expected = psk_binding(fixture.node.node_id(), &satellite.password);
+    eventually("kept anew", async || fixture.stored("kitchen").await.metadata.text("noise_psk_for") == Some(expected.clone()))
+        .await;
 }
 
 #[tokio::test]

@@ -5,4 +5,5 @@ mod handshake;
 mod opening;
 mod session;
 mod storage;
+mod strangers;
 mod tls;

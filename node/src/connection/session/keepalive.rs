@@ -70,3 +70,52 @@ impl Keepalive {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(30);
+    const TIMEOUT: Duration = Duration::from_secs(20);
+
+    async fn next(keepalive: &mut Keepalive, progress: (usize, u64)) -> (Option<Due>, Duration) {
+        let before = Instant::now();
+        keepalive.tick().await;
+        (keepalive.look(progress), before.elapsed())
+    }
+
+    fn keepalive() -> Keepalive {
+        Keepalive::new(&Limits { ping_interval: INTERVAL, ping_timeout: TIMEOUT, ..Limits::default() })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_answers_is_asked_again_and_who_does_not_is_gone() {
+        let mut keepalive = keepalive();
+        for round in 0..3 {
+            let since = if round == 0 { INTERVAL } else { INTERVAL - TIMEOUT };
+            assert_eq!(next(&mut keepalive, (0, 0)).await, (Some(Due::Ping), since), "{round}");
+            keepalive.heard();
+            assert_eq!(next(&mut keepalive, (0, 0)).await, (None, TIMEOUT));
+        }
+        assert_eq!(next(&mut keepalive, (0, 0)).await.0, Some(Due::Ping));
+        assert_eq!(next(&mut keepalive, (0, 0)).await, (Some(Due::Gone), TIMEOUT));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_speaks_but_does_not_read_is_stalled() {
+        let mut keepalive = keepalive();
+        assert_eq!(next(&mut keepalive, (500, 7)).await.0, Some(Due::Ping));
+        keepalive.heard();
+        assert_eq!(next(&mut keepalive, (900, 8)).await.0, None, "it has read a little");
+        assert_eq!(next(&mut keepalive, (900, 8)).await.0, Some(Due::Ping));
+        keepalive.heard();
+        assert_eq!(next(&mut keepalive, (950, 8)).await.0, Some(Due::Stalled));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_has_to_be_asked() {
+        let mut keepalive = Keepalive::new(&Limits { ping_interval: Duration::ZERO, ..Limits::default() });
+        let asked = tokio::time::timeout(Duration::from_secs(7 * 24 * 60 * 60), keepalive.tick()).await;
+        assert!(asked.is_err());
+    }
+}
