@@ -244,6 +244,8 @@ async fn who_does_not_read_is_closed_and_holds_up_nobody() {
         last = Some(item);
     }
     assert!(matches!(last, Some(Item::Close(close)) if close.code == Close::INTERNAL));
+    satellite.send(&json!({"msg_type": "propagate", "payload": bus("x")})).await;
+    assert!(inbox.try_next().is_none(), "nothing comes after the close");
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use crate::text::{push_member, spelled, unquoted};
 pub(crate) struct Baseline {
     /// The session's id as its satellite knows it, written between quotes.
     id: String,
-    /// All else, names written between quotes. Neither nulls, which count as absent, nor the pipeline, which each message has to name.
+    /// All else but the pipeline, which each message has to name. Names are written between quotes; nulls count as absent.
     fields: Vec<(String, String)>,
     at: HashMap<String, usize>,
     size: usize,
@@ -48,7 +48,6 @@ impl Baseline {
                     }
                 }
                 "pipeline" => {}
-                _ if value.is_null() => {}
                 name => baseline.push(name, value.get()),
             }
         }
@@ -58,7 +57,6 @@ impl Baseline {
     /// Sets the site, which a HELLO names beside the session.
     pub(crate) fn set_site(&mut self, site: RawJson<'_>) {
         match self.at.get("site_id") {
-            // A null counts as absent, wherever it stands; here it takes the place of what was there.
             Some(at) => site.get().clone_into(&mut self.fields[*at].1),
             None => self.push("site_id", site.get()),
         }

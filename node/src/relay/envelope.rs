@@ -1,5 +1,7 @@
 //! Envelopes within envelopes, and the routes they have come.
 
+use std::borrow::Cow;
+
 use hivemind_protocol::{Envelope, MessageType, RawJson};
 
 use crate::admission::Request;
@@ -43,7 +45,7 @@ pub(crate) fn is_readable(envelope: &Envelope<'_>) -> bool {
 /// Where an envelope has been: the hops that name somebody, the satellite it came from being the last.
 #[derive(Debug)]
 pub(crate) struct Route<'m> {
-    hops: Vec<(std::borrow::Cow<'m, str>, RawJson<'m>)>,
+    hops: Vec<(Cow<'m, str>, RawJson<'m>)>,
     /// The hop of the satellite, unless it named itself.
     last: Option<String>,
 }
@@ -55,7 +57,7 @@ impl<'m> Route<'m> {
             let source = hop.object().ok()?.get("source")?.as_str()?.into_owned();
             (!source.is_empty()).then_some((source.into(), *hop))
         };
-        let ends_here = items.last().and_then(&named).is_some_and(|(source, _): (std::borrow::Cow<'_, str>, _)| source == peer);
+        let ends_here = items.last().and_then(&named).is_some_and(|(source, _): (Cow<'_, str>, _)| source == peer);
         let last = (!ends_here).then(|| hop(peer, envelope.target_peers));
         Self { hops: items.iter().filter_map(named).collect(), last }
     }
