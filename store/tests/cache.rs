@@ -37,6 +37,8 @@ fn an_unchanged_client_is_read_once() {
     assert!(Arc::ptr_eq(&first, &second) && Arc::ptr_eq(&first, &by_id));
     wait(clients.by_access_key("nobody")).expect("read");
     assert_eq!(backend.reads(), reads + 1, "absence is not cached");
+    let counts = clients.cache_counts().expect("a cache");
+    assert_eq!((counts.hits(), counts.misses()), (2, 2));
 }
 
 #[test]

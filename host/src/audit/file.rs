@@ -121,8 +121,9 @@ impl Log {
         #[cfg(unix)]
         {
             use std::os::unix::fs::OpenOptionsExt as _;
-            // A pipe there would be waited for.
-            options.mode(0o600).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+            // A pipe there would be waited for, and a link could lead root to another's file.
+            let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW;
+            options.mode(0o600).custom_flags(flags.bits().cast_signed());
         }
         let file = options.open(&self.path)?;
         if !file.metadata()?.is_file() {
@@ -243,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_was_cut_ends_before_the_next() {
+    fn a_line_that_was_cut_ends_before_the_next_and_only_a_file_of_its_own_is_written() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("audit.jsonl");
         let mut log = Log::new(path.clone(), 1000, 1);
@@ -254,5 +255,8 @@ mod tests {
         let pipe = folder.path().join("pipe");
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).expect("a pipe");
         assert!(Log::new(pipe, 1000, 1).append(b"x\n").is_err());
+        let (link, target) = (folder.path().join("link"), folder.path().join("target"));
+        std::os::unix::fs::symlink(&target, &link).expect("a link");
+        assert!(Log::new(link, 1000, 1).append(b"x\n").is_err() && !target.exists());
     }
 }

@@ -52,7 +52,7 @@ impl Gates {
 }
 
 enum Job {
-    Write(Entry),
+    Write(Box<Entry>),
     End,
 }
 
@@ -78,7 +78,7 @@ impl Recorder {
 
     /// Writes something down, or counts it where there is no room.
     pub fn record(&self, entry: Entry) {
-        if self.queue.try_send(Job::Write(entry)).is_err() {
+        if self.queue.try_send(Job::Write(Box::new(entry))).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -267,7 +267,7 @@ mod tests {
             recorder.record(Entry::now("started"));
         }
         let end = Instant::now() + Duration::from_secs(60);
-        while recorder.queue.try_send(Job::Write(Entry::now("started"))).is_err() {
+        while recorder.queue.try_send(Job::Write(Box::new(Entry::now("started")))).is_err() {
             assert!(Instant::now() < end);
         }
         std::thread::sleep(Duration::from_millis(50));

@@ -33,6 +33,7 @@ pub(super) fn record(command: &Command, result: &Result<(), Failure>, cx: &Conte
         Err(failure) if failure.is_closed_pipe() => Cow::Borrowed("done"),
         // Nothing was tried.
         Err(Failure { exit: Exit::Usage | Exit::Config | Exit::Aborted, .. }) => return,
+        Err(failure) if failure.code.starts_with("plugin-") => return,
         Err(failure) => failure.code.clone(),
     };
     let Some(settings) = settings(cx) else { return };

@@ -114,7 +114,7 @@ fn read_stored(
         last_seen_interval: interval.unwrap_or(Duration::MAX),
         min_password_bits: password_bits(&root, environment)?,
         allow_empty: given.allow_empty,
-        limits: limits(&root, &own.block("limits")?)?,
+        limits: limits(&root, &network, &own.block("limits")?, environment)?,
         metrics: metrics(&own, given)?,
     };
     Ok(Read {
@@ -268,7 +268,12 @@ fn password_bits(root: &Block<'_>, environment: &dyn Fn(&str) -> Option<String>)
     Ok((checked && !disabled && bits > 0.0).then_some(bits))
 }
 
-fn limits(root: &Block<'_>, block: &Block<'_>) -> Result<Limits, Failure> {
+fn limits(
+    root: &Block<'_>,
+    network: &Block<'_>,
+    block: &Block<'_>,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Limits, Failure> {
     block.only(&["connections", "connections_per_address", "handshakes", "handshake_seconds", "outbox_bytes", "derivations"])?;
     let mut limits = Limits::default();
     let millions = 1..=10_000_000;
@@ -282,7 +287,23 @@ fn limits(root: &Block<'_>, block: &Block<'_>) -> Result<Limits, Failure> {
     limits.derivations = size(block, "derivations", 1..=64)?.unwrap_or(limits.derivations);
     let interval = root.number("ping_flood_interval")?.map(Duration::try_from_secs_f64);
     limits.ping_flood_interval = interval.map_or(limits.ping_flood_interval, |interval| interval.unwrap_or(Duration::MAX));
+    limits.ping_interval = seconds(network, "websocket_ping_interval", environment)?.unwrap_or(limits.ping_interval);
+    limits.ping_timeout = seconds(network, "websocket_ping_timeout", environment)?.unwrap_or(limits.ping_timeout);
     Ok(limits)
+}
+
+/// A time of the listener's block, or of the variable that the Python node looks at where the block says nothing.
+fn seconds(network: &Block<'_>, name: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Option<Duration>, Failure> {
+    let variable = format!("HIVEMIND_{}", name.to_ascii_uppercase());
+    let number = match (network.number(name)?, environment(&variable).filter(|text| !text.trim().is_empty())) {
+        (Some(number), _) => number,
+        (None, None) => return Ok(None),
+        (None, Some(text)) => match text.trim().parse() {
+            Ok(number) if f64::is_finite(number) && number >= 0.0 => number,
+            _ => return Err(Failure::new(Exit::Config, "config", format!("${variable}: expected a number of seconds"))),
+        },
+    };
+    Ok(Some(Duration::try_from_secs_f64(number).unwrap_or(Duration::MAX)))
 }
 
 fn size(block: &Block<'_>, name: &str, range: std::ops::RangeInclusive<u64>) -> Result<Option<usize>, Failure> {

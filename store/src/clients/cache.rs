@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasher as _;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use foldhash::fast::RandomState;
@@ -28,24 +28,44 @@ pub(super) struct Cache {
     counts: Arc<CacheCounts>,
 }
 
-/// How often the cache answered a lookup, and how often the record had to be read.
+/// How often the cache answered a lookup, and how often the record had to be read. Threads count in places of their own, so that
+/// counting does not become what they wait for.
 #[derive(Debug, Default)]
-pub struct CacheCounts {
+pub struct CacheCounts([Place; PLACES]);
+
+const PLACES: usize = 16;
+
+/// As long as a line of any processor's cache.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Place {
     hits: AtomicU64,
     misses: AtomicU64,
+}
+
+thread_local! {
+    static MINE: usize = {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        NEXT.fetch_add(1, Relaxed) % PLACES
+    };
 }
 
 impl CacheCounts {
     /// Lookups that it answered.
     #[must_use]
     pub fn hits(&self) -> u64 {
-        self.hits.load(Relaxed)
+        self.0.iter().map(|place| place.hits.load(Relaxed)).sum()
     }
 
     /// Lookups for which the record was read.
     #[must_use]
     pub fn misses(&self) -> u64 {
-        self.misses.load(Relaxed)
+        self.0.iter().map(|place| place.misses.load(Relaxed)).sum()
+    }
+
+    fn add(&self, is_hit: bool) {
+        let place = &self.0[MINE.with(|mine| *mine)];
+        if is_hit { &place.hits } else { &place.misses }.fetch_add(1, Relaxed);
     }
 }
 
@@ -121,8 +141,7 @@ impl Cache {
         wanted: Wanted<'_>,
     ) -> hivemind_model::Result<Answer> {
         let answer = self.answer(backend, cx, collection, wanted)?;
-        let count = if matches!(answer, Answer::Hit(_)) { &self.counts.hits } else { &self.counts.misses };
-        count.fetch_add(1, Relaxed);
+        self.counts.add(matches!(answer, Answer::Hit(_)));
         Ok(answer)
     }
 

@@ -85,7 +85,8 @@ fn nothing_is_written_outside_of_the_operators_folders_and_nothing_temporary_sta
             .filter(|name| !name.ends_with("-wal") && !name.ends_with("-shm"))
             .collect();
         names.sort();
-        let mut expected = vec!["config/hivemind-core/plugins.lock.toml", "config/hivemind-core/server.json"];
+        let mut expected =
+            vec!["config/hivemind-core/plugins.lock.toml", "config/hivemind-core/server.json", "data/hivemind-core/audit.jsonl"];
         match module {
             "sqlite" => expected.push("data/hivemind-core/clients.db"),
             _ => expected.extend([

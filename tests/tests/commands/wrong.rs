@@ -99,7 +99,7 @@ fn refused_requests_change_nothing_and_say_what_was_expected() {
         (&["add-client", "surplus"], 2, &["surplus"]),
         (&["rename-client", "1"], 2, &["--name"]),
         (&["rename-client", "1", "--name", "a\u{2029}"], 2, &["error[refused]", "U+2029"]),
-        (&["set-metadata", "1"], 2, &["pass --metadata, --key/--value, or --unset"]),
+        (&["set-metadata", "1"], 2, &["pass --metadata, --key/--value, --cert, or --unset"]),
         (&["set-metadata", "1", "--metadata", "5"], 2, &["must be a JSON object, found"]),
         (&["set-metadata", "1", "--key", "a"], 2, &["--key requires --value"]),
         (&["set-metadata", "1", "--value", "a"], 2, &["--value requires --key"]),

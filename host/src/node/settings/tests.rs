@@ -41,6 +41,7 @@ fn what_is_set_is_heeded_and_the_command_line_goes_before_it() {
     let stored = json!({
         "network_protocol": {WEBSOCKET: {
             "host": "ws://::1/", "port": "7000", "ssl": true, "cert_dir": "/certificates", "cert_name": "n",
+            "websocket_ping_interval": 0,
         }},
         "agent_protocol": {"module": OVOS, OVOS: {"host": "bus.lan", "port": 8282}},
         "policy": {"chain": []},
@@ -69,6 +70,11 @@ fn what_is_set_is_heeded_and_the_command_line_goes_before_it() {
     assert_eq!((limits.connections, limits.connections_per_address, limits.handshakes, limits.derivations), (10, 2, 3, 4));
     assert_eq!((limits.handshake_time, limits.outbox_bytes), (Duration::from_secs(9), 100_000));
     assert_eq!(limits.ping_flood_interval, Duration::from_secs(7));
+    assert_eq!((limits.ping_interval, limits.ping_timeout), (Duration::ZERO, Duration::from_secs(20)));
+    let timeout = [("HIVEMIND_WEBSOCKET_PING_TIMEOUT", "2.5"), ("HIVEMIND_WEBSOCKET_PING_INTERVAL", "9")];
+    let limits = read_with(&stored, &Given::default(), &timeout).expect("read").settings.limits;
+    assert_eq!((limits.ping_interval, limits.ping_timeout), (Duration::ZERO, Duration::from_millis(2500)));
+    assert!(read_with(&stored, &Given::default(), &[("HIVEMIND_WEBSOCKET_PING_TIMEOUT", "-1")]).is_err());
     assert_eq!((settings.min_password_bits, settings.metrics), (Some(55.5), Some(([127, 0, 0, 1], 9464).into())));
     assert_eq!((read.storage_threads, read.grace, read.audit.keep), (3, Duration::from_secs(1), 0));
     assert!(read.audit.file.is_some_and(|file| file.is_absolute() && file.ends_with("log/a.jsonl")));
