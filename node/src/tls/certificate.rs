@@ -8,6 +8,7 @@ use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::{CertificateError, Error, InconsistentKeys};
 
 use crate::files;
 
@@ -78,13 +79,24 @@ pub(super) fn load(certificate: &Path, key: &Path, provider: &CryptoProvider) ->
         return Err(wrong(certificate, &"no certificate"));
     }
     let private = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|e| wrong(key, &e))?;
-    CertifiedKey::from_der(chain, private, provider).map_err(|e| {
-        format!(
-            "{} and {} cannot be used together: {e}; is one of them of another renewal?",
-            certificate.display(),
-            key.display()
-        )
-    })
+    let apart = |error: &dyn std::fmt::Display| {
+        let (certificate, key) = (certificate.display(), key.display());
+        format!("{certificate} and {key} cannot be used together: {error}; is one of them of another renewal?")
+    };
+    let signing = provider.key_provider.load_private_key(private).map_err(|e| apart(&e))?;
+    let own = signing.public_key().map(|own| own.to_vec());
+    let certified = CertifiedKey::new(chain, signing);
+    match certified.keys_match() {
+        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
+        // The Python node makes certificates of X.509 version 1, which rustls serves but does not read. Their key is looked for as it
+        // is written there.
+        Err(Error::InvalidCertificate(CertificateError::Other(_)))
+            if own.is_some_and(|own| certified.cert[0].windows(own.len()).any(|part| part == own)) =>
+        {
+            Ok(certified)
+        }
+        Err(error) => Err(apart(&error)),
+    }
 }
 
 #[cfg(test)]

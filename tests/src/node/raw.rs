@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{ErrorKind, Write as _};
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hivemind_protocol::{
@@ -197,10 +197,10 @@ pub fn envelope(kind: &str, payload: &Value) -> Value {
 /// What is derived from a password, which takes its time, once.
 #[must_use]
 pub fn psk(password: &str, node_id: &str) -> Arc<Psk> {
-    static KNOWN: Mutex<Option<HashMap<(String, String), Arc<Psk>>>> = Mutex::new(None);
+    static KNOWN: LazyLock<Mutex<HashMap<String, Arc<Psk>>>> = LazyLock::new(Mutex::default);
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    let pair = (password.to_owned(), node_id.to_owned());
-    Arc::clone(known.get_or_insert_default().entry(pair).or_insert_with(|| Arc::new(Psk::derive(password, node_id))))
+    let derived = known.entry(format!("{password}\0{node_id}")).or_insert_with(|| Arc::new(Psk::derive(password, node_id)));
+    Arc::clone(derived)
 }
 
 /// A device whose session is up.

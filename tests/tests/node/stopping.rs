@@ -59,7 +59,9 @@ fn systemd_is_told_when_it_is_ready_and_when_it_stops() {
 fn a_port_that_is_taken_is_said_so() {
     let site = Site::new(Backend::Sqlite, &[Client::new("key-kitchen")]);
     let _first = site.start(Make::Ours);
-    let mut child = site.command(&["listen"]).stderr(std::process::Stdio::piped()).spawn().expect("it starts");
+    let metrics = hivemind_tests::ports::free().to_string();
+    let mut child =
+        site.command(&["listen", "--metrics", &metrics]).stderr(std::process::Stdio::piped()).spawn().expect("it starts");
     let end = std::time::Instant::now() + HANGS;
     while child.try_wait().expect("it is asked").is_none() {
         assert!(std::time::Instant::now() < end || child.kill().is_err(), "it runs on without a listener");
