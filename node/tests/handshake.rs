@@ -82,7 +82,10 @@ async fn a_wrong_password_gets_nobody_in() {
     satellite.password = "not this one".to_owned();
     satellite.connect().await.expect_err("the satellite notices");
     eventually("refused", async || fixture.watch.refused(Refusal::Handshake) == 1).await;
-    assert!(fixture.stored("kitchen").await.metadata.text("noise_pubkey").is_none() && fixture.stored("kitchen").await.last_seen < 0.0);
+    assert!(
+        fixture.stored("kitchen").await.metadata.text("noise_pubkey").is_none()
+            && fixture.stored("kitchen").await.last_seen < 0.0
+    );
 
     satellite.password = PASSWORD.to_owned();
     satellite.connect().await.expect("a session");

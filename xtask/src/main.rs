@@ -73,7 +73,10 @@ fn run(arguments: &[OsString]) -> Outcome {
     let mut command = Command::new(&program);
     if arguments.is_empty() {
         // A newcomer has no assistant yet, and shall see an answer all the same.
-        println!("\nThe program is {}, its plugins lie beside it in plugins/. It runs now; Ctrl-C stops it.\n", program.display());
+        println!(
+            "\nThe program is {}, its plugins lie beside it in plugins/. It runs now; Ctrl-C stops it.\n",
+            program.display()
+        );
         command.args(["listen", "--agent", "auto"]);
     }
     become_program(command.args(arguments).current_dir(root()))

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use hivemind_model::Backend;
 use hivemind_model::reference::Reference;
-use hivemind_node::settings::{Agent, Limits, Settings};
 use hivemind_node::Node;
+use hivemind_node::settings::{Agent, Limits, Settings};
 use hivemind_store::clients::NewClient;
 use hivemind_store::{Client, Clients, Options, Storage};
 use tempfile::TempDir;

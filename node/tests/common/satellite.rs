@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use futures_util::{SinkExt as _, StreamExt as _};
 use hivemind_protocol::envelope::wrap;
 use hivemind_protocol::handshake::Satellite as Parts;
-use hivemind_protocol::{Body, Credentials, Envelope, Initiator, MessageType, Pattern, Psk, RawJson, Session, StaticKey, Step, Suite};
+use hivemind_protocol::{
+    Body, Credentials, Envelope, Initiator, MessageType, Pattern, Psk, RawJson, Session, StaticKey, Step, Suite,
+};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};

@@ -113,7 +113,10 @@ fn a_wrong_value_names_file_and_key_and_is_not_quoted() {
         (json!({"network_protocol": []}), "network_protocol: expected an object, found a list"),
         (json!({"network_protocol": {"hivemind-http-plugin": {}}}), "network_protocol: expected hivemind-websocket-plugin"),
         (json!({"network_protocol": {}}), "network_protocol: expected hivemind-websocket-plugin, found nothing"),
-        (json!({"network_protocol": {WEBSOCKET: {"port": "MARK"}}}), "network_protocol.hivemind-websocket-plugin.port: expected a whole"),
+        (
+            json!({"network_protocol": {WEBSOCKET: {"port": "MARK"}}}),
+            "network_protocol.hivemind-websocket-plugin.port: expected a whole",
+        ),
         (json!({"network_protocol": {WEBSOCKET: {"port": 70000}}}), "port: expected a whole number from 0 to 65535"),
         (json!({"network_protocol": {WEBSOCKET: {"ssl": "MARK"}}}), "ssl: expected true or false"),
         (json!({"network_protocol": {WEBSOCKET: {"host": "a b"}}}), "host: expected the name or address"),
@@ -126,11 +129,17 @@ fn a_wrong_value_names_file_and_key_and_is_not_quoted() {
         (json!({"min_password_bits": []}), "min_password_bits: expected a number of at least 0, found a list"),
         (json!({"runtime_password_strength_check": "MARK"}), "runtime_password_strength_check: expected true or false"),
         (json!({OWN: {"limit": {}}}), "hivemind-host.limit: unknown setting; did you mean `limits`?"),
-        (json!({OWN: {"limits": {"conections": 5}}}), "hivemind-host.limits.conections: unknown setting; did you mean `connections`?"),
+        (
+            json!({OWN: {"limits": {"conections": 5}}}),
+            "hivemind-host.limits.conections: unknown setting; did you mean `connections`?",
+        ),
         (json!({OWN: {"limits": {"handshakes": 0}}}), "hivemind-host.limits.handshakes: expected a whole number from 1"),
         (json!({OWN: {"client_certificates": "MARK"}}), "hivemind-host.client_certificates: expected off, optional or require"),
         (json!({OWN: {"client_certificates": "require"}}), "client certificates are asked for"),
-        (json!({OWN: {"metrics": "0.0.0.0:9464"}}), "hivemind-host.metrics: expected a loopback address such as 127.0.0.1, found 0.0.0.0"),
+        (
+            json!({OWN: {"metrics": "0.0.0.0:9464"}}),
+            "hivemind-host.metrics: expected a loopback address such as 127.0.0.1, found 0.0.0.0",
+        ),
         (json!({OWN: {"metrics": "MARK"}}), "hivemind-host.metrics: expected an address and port"),
         (json!({OWN: {"audit": {"fil": "x"}}}), "hivemind-host.audit.fil: unknown setting; did you mean `file`?"),
         (json!({OWN: {"audit": 5}}), "hivemind-host.audit: expected an object"),
@@ -166,7 +175,9 @@ fn what_is_switched_on_and_not_offered_is_said() {
 
 #[test]
 fn addresses_of_metrics_are_short_or_whole() {
-    for (text, at) in [("9464", "127.0.0.1:9464"), ("localhost:1", "127.0.0.1:1"), ("[::1]:2", "[::1]:2"), ("127.0.0.5:0", "127.0.0.5:0")] {
+    for (text, at) in
+        [("9464", "127.0.0.1:9464"), ("localhost:1", "127.0.0.1:1"), ("[::1]:2", "[::1]:2"), ("127.0.0.5:0", "127.0.0.5:0")]
+    {
         assert_eq!(parse_metrics(text).map(|a| a.to_string()).as_deref(), Ok(at));
     }
     for wrong in ["", "x", "localhost", "127.0.0.1", ":5", "70000"] {
