@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use hivemind_load::Identity;
-use hivemind_model::{Backend, Context, Mutation, Row, Value};
+use hivemind_model::{Context, Mutation, Row, Value};
 use hivemind_protocol::{Psk, StaticKey, psk_binding};
 use hivemind_tests::python::{isolate, venv};
 use serde_json::json;

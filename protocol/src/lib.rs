@@ -1,4 +1,17 @@
-//! What HiveMind satellites and nodes say to each other, without any input or output of its own.
+//! What HiveMind satellites and nodes say to each other: protocol 3, as `hivemind-bus-client` speaks it.
+//!
+//! The decision here: no input or output, no clock, no threads. Bytes go in and bytes come out, both sides of everything are here, and
+//! so a node, a load generator, a fuzzer and a test speak through the same code. What comes in is borrowed and is taken apart only as
+//! far as a node has to look; the rest is passed on as it was written.
+//!
+//! - Who connects: [`Credentials`].
+//! - In clear text: [`Hello`] and [`Offer`], then the [`handshake`] with [`Responder`] or [`Initiator`], the [`Psk`] and the
+//!   [`StaticKey`].
+//! - From there on: the [`Session`], which seals and opens messages; in these an [`Envelope`], in that mostly a [`Bus`] message; or a
+//!   [`BinaryFrame`].
+//!
+//! Nothing that comes in panics or makes this allocate by a length that was only declared. No `Debug` and no error shows a key, a
+//! password or what somebody said. The tests compare with what the Python packages make of the same keys (`testdata/vectors.json`).
 
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]

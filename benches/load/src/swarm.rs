@@ -47,7 +47,7 @@ pub struct Swarm {
 
 struct Member {
     speaker: Speaker,
-    heard: UnboundedReceiver<String>,
+    heard: UnboundedReceiver<Result<String, String>>,
 }
 
 impl Swarm {
@@ -63,8 +63,10 @@ impl Swarm {
             let (speaker, mut listener) = satellite.split();
             let (sender, heard) = unbounded_channel();
             listeners.spawn(async move {
-                while let Ok(text) = listener.hear().await {
-                    if sender.send(text).is_err() {
+                loop {
+                    let heard = listener.hear().await.map_err(|e| e.to_string());
+                    let is_over = heard.is_err();
+                    if sender.send(heard).is_err() || is_over {
                         return;
                     }
                 }
@@ -129,8 +131,10 @@ impl Swarm {
             let envelope = &envelope;
             async move {
                 for _ in 0..each {
-                    member.speaker.say(envelope).await?;
-                    let heard = member.heard.recv().await.ok_or("the node is gone")?;
+                    // Whether it was sent or not: what was heard last says why.
+                    let sent = member.speaker.say(envelope).await;
+                    let heard = member.heard.recv().await.ok_or("the node is gone")??;
+                    sent?;
                     if !heard.contains("hive.policy.denied") {
                         return Err(format!("instead of a denial: {heard}").into());
                     }

@@ -143,17 +143,20 @@ fn memory(stage: &Stage) -> Result<(), Failure> {
         let (mut swarms, mut connected) = (Vec::new(), 0);
         for count in [1000, 2500, CLIENTS] {
             let more = stage.keys.satellites(connected..count, true);
-            match stage.runtime.block_on(Swarm::connect(home.address(), &more)) {
+            let come = async {
+                let mut swarm = Swarm::connect(home.address(), &more).await?;
+                // Each is heard once, so that nothing is left out that only its first message takes.
+                swarm.be_denied(FORBIDDEN, 1).await?;
+                Ok::<_, hivemind_load::Failure>(swarm)
+            };
+            match stage.runtime.block_on(come) {
                 Ok(swarm) => swarms.push(swarm),
                 Err(error) => {
-                    line.push_str(&format!("   {error}"));
+                    line.push_str(&format!("   not {count}: {error}"));
                     break;
                 }
             }
             connected = count;
-            // All of them once more in use, so that nothing is counted that only waits for its first message.
-            let last = swarms.last_mut().ok_or("a swarm")?;
-            stage.runtime.block_on(last.be_denied(FORBIDDEN, 1)).map_err(|e| e.to_string())?;
             let resident = process::resident(node.pid())?;
             let each = (resident.saturating_sub(before)) as f64 / connected as f64 / 1024.0;
             line.push_str(&format!("{:>20}", format!("{} ({})", figure(resident as f64 / 1_048_576.0), figure(each))));
