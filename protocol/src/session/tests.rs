@@ -82,7 +82,9 @@ fn a_frame_that_is_not_the_next_one_ends_the_session() {
         |frames| frames.insert(1, frames[0].clone()),
         |frames| drop(frames.remove(0)),
         |frames| frames[0][3] ^= 1,
-        |frames| drop(frames[0].pop()),
+        |frames| {
+            frames[0].pop();
+        },
         |frames| frames[0].clear(),
         |frames| frames[0] = vec![0; 70_000],
     ];
