@@ -82,9 +82,16 @@ impl Census {
             && (records < seen.div_ceil(2) || (records == 0 && !state.allow_empty))
         {
             let lost = Unknowable::Lost { records, seen };
-            if state.loud.is_none_or(|at| at.elapsed() >= LOUD_INTERVAL) {
-                state.loud = Some(Instant::now());
-                tracing::error!("{lost}. Until then satellites that it does not know are told to try again");
+            let is_due = state.loud.is_none_or(|at| at.elapsed() >= LOUD_INTERVAL);
+            if is_due {
+                let told_before = state.loud.replace(Instant::now()).is_some();
+                let what = "until then satellites that it does not know are told to try again";
+                // A node that has never seen a record most likely is a new one, and its operator was told once.
+                match seen {
+                    0 if told_before => {}
+                    0 => tracing::warn!("{lost}; {what}"),
+                    _ => tracing::error!("{lost}; {what}"),
+                }
             }
             return Err(lost);
         }

@@ -91,18 +91,18 @@ fn the_first_run_says_what_to_do_next_and_it_works() {
     ] {
         assert!(said.contains(part), "{part:?} in: {said}");
     }
-    let line = |start: &str| {
-        let line =
-            said.lines().map(str::trim).find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{start} in: {said}"));
+    let line = |words: &str| {
+        let line = said.lines().map(str::trim).find(|line| line.contains(words)).unwrap_or_else(|| panic!("{words} in: {said}"));
         line.split_whitespace().skip(1).map(str::to_owned).collect::<Vec<_>>()
     };
-    let add: Vec<String> = line("hivemind-host add-client");
+    let program = hivemind_tests::build::program();
+    let add: Vec<String> = line(&format!("{} add-client", program.display()));
     let added = operator.run(&add.iter().map(String::as_str).collect::<Vec<_>>()).well();
     let credential = |name: &str| {
         added.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name} in: {added}")).trim().to_owned()
     };
     let (key, password) = (credential("Access Key:"), credential("Password:"));
-    let words: Vec<String> = line("hivemind-client terminal")
+    let words: Vec<String> = line("hivemind-client terminal --host")
         .into_iter()
         .map(|word| match &*word {
             "KEY" => key.clone(),

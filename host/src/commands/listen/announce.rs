@@ -48,6 +48,13 @@ impl Facts<'_> {
     }
 }
 
+/// What to type for this program: as it was called, because a newcomer's is on no search path.
+fn program() -> String {
+    let called = std::env::args().next().unwrap_or_default();
+    let is_path = called.contains('/') && called.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+".contains(c));
+    if is_path { called } else { "hivemind-host".to_owned() }
+}
+
 /// How many clients there are, if the storage tells.
 pub(super) async fn clients(session: &Session) -> Option<u64> {
     session.clients.count_live().await.inspect_err(|error| tracing::warn!("the clients cannot be counted: {error}")).ok()
@@ -84,7 +91,7 @@ pub(super) fn started(facts: &Facts<'_>, format: LogFormat, console: &dyn Consol
         lines.extend([
             String::new(),
             "There are no clients yet, so nobody is admitted. In another terminal:".to_owned(),
-            "  hivemind-host add-client --name kitchen --allow recognizer_loop:utterance".to_owned(),
+            format!("  {} add-client --name kitchen --allow recognizer_loop:utterance", program()),
             "and with the access key and the password that it prints, on a satellite (pip install hivemind-bus-client):"
                 .to_owned(),
             format!("  hivemind-client terminal --host {} --port {port} --key KEY --password PASSWORD", facts.host()),
