@@ -23,6 +23,13 @@ impl Home {
         // Where programs meet; there is nothing in it, and it may come and stay.
         found.retain(|path, what| !(path.ends_with("tmp/clients.json.lock") && what == "a file, 666: \"\""));
         found.retain(|path, what| !(path.ends_with("tmp/clients.ejson.lock") && what == "a file, 666: \"\""));
+        // That somebody tried is noted, for the owner alone.
+        found.retain(|path, what| !(path.ends_with("data/hivemind-core/audit.jsonl") && what.starts_with("a file, 600: ")));
+        // So is a folder that was made for it alone.
+        for folder in ["data/hivemind-core", "data"].map(|folder| operator.home().join(folder)) {
+            let is_bare = !found.keys().any(|path| path != &folder && path.starts_with(&folder));
+            found.retain(|path, what| !(is_bare && *path == folder && what == "a folder, 700"));
+        }
         // SQLite's shared memory is no data, nor is a log with nothing in it: where the folder belongs to somebody else, both stay.
         found.retain(|path, _| !path.ends_with("data/hivemind-core/clients.db-shm"));
         found.retain(|path, what| !(path.ends_with("data/hivemind-core/clients.db-wal") && what.ends_with(": \"\"")));
