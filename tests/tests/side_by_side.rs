@@ -223,6 +223,8 @@ fn snapshot(operator: &Place) -> Vec<(String, Vec<u8>)> {
         .map(|f| f.expect("an entry").path())
         // SQLite's shared memory is no data.
         .filter(|p| p.extension().is_none_or(|e| e != "db-shm"))
+        // Nor is the note of who tried what.
+        .filter(|p| !p.ends_with("audit.jsonl"))
         .map(|p| (p.display().to_string(), std::fs::read(&p).expect("readable")))
         .filter(|(name, bytes)| !(name.ends_with("-wal") && bytes.is_empty()))
         .collect();
