@@ -144,6 +144,10 @@ fn rekey(store: Store) {
     let back = |operator: &Operator| {
         let first = operator.write("first", PASSWORD.as_bytes());
         changed.configure(operator);
+        if store.module == JSON && store.password.is_none() {
+            // The old form goes file by file, the clients first. What a cut left of it is in the way, and is named by the command.
+            let _ = std::fs::remove_file(operator.data().join("notes.json"));
+        }
         match store.password {
             None => operator.run(&["db", "rekey", "--decrypt"]).well(),
             Some(_) => operator.run(&["db", "rekey", "--password-file", text(&first)]).well(),
