@@ -36,6 +36,14 @@ pub(crate) trait Exchange {
     }
 }
 
+/// The error, if that is what one command or script was answered.
+fn refused(reply: &Value) -> Option<&ServerError> {
+    match reply {
+        Value::ServerError(error) => Some(error),
+        _ => None,
+    }
+}
+
 fn command_name(command: &Cmd) -> Cow<'_, str> {
     argument(command, 0).map_or(Cow::Borrowed("nothing"), String::from_utf8_lossy)
 }
@@ -63,10 +71,7 @@ impl Exchange for One<'_> {
     }
 
     fn refusal<'r>(&self, reply: &'r Value) -> Option<&'r ServerError> {
-        match reply {
-            Value::ServerError(error) => Some(error),
-            _ => None,
-        }
+        refused(reply)
     }
 }
 
@@ -103,10 +108,7 @@ impl<T, F: Fn(Reply<'_>) -> Option<T>> Exchange for Look<'_, F> {
     }
 
     fn refusal<'r>(&self, reply: &'r Self::Reply) -> Option<&'r ServerError> {
-        match reply {
-            Err(Value::ServerError(error)) => Some(error),
-            _ => None,
-        }
+        reply.as_ref().err().and_then(refused)
     }
 
     fn is_asked_again(&self) -> bool {
@@ -324,10 +326,7 @@ impl<K: AsRef<[u8]>, A: AsRef<[u8]>> Exchange for Call<'_, K, A> {
     }
 
     fn refusal<'r>(&self, reply: &'r Value) -> Option<&'r ServerError> {
-        match reply {
-            Value::ServerError(error) => Some(error),
-            _ => None,
-        }
+        refused(reply)
     }
 }
 
