@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
@@ -138,6 +139,25 @@ impl Operator {
     #[must_use]
     pub fn data(&self) -> PathBuf {
         self.home().join("data/hivemind-core")
+    }
+
+    /// Every file of the data folder with its bytes and when it was changed; but the audit log, which notes refused commands too.
+    ///
+    /// # Panics
+    /// If one cannot be read.
+    #[must_use]
+    pub fn data_files(&self) -> Vec<(PathBuf, Vec<u8>, SystemTime)> {
+        let entries = std::fs::read_dir(self.data()).expect("a folder").map(|entry| entry.expect("an entry").path());
+        let mut found: Vec<_> = entries
+            .filter(|path| !path.ends_with("audit.jsonl"))
+            .map(|path| {
+                let changed = path.metadata().and_then(|meta| meta.modified()).expect("a time");
+                let content = std::fs::read(&path).expect("readable");
+                (path, content, changed)
+            })
+            .collect();
+        found.sort();
+        found
     }
 
     /// Uses this plugins folder instead of the shipped one.

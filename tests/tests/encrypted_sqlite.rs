@@ -1,8 +1,5 @@
 //! An encrypted `clients.db` between the Python node and ours, through the programs and their settings.
 
-use std::path::PathBuf;
-use std::time::SystemTime;
-
 use hivemind_tests::program::Operator;
 use hivemind_tests::python::{Peer, hivemind_core};
 use serde_json::{Value, json};
@@ -64,28 +61,18 @@ fn python_and_ours_take_turns_on_one_encrypted_database() {
     }
 }
 
-/// Every file of the store, its bytes, and when it was changed.
-fn everything(operator: &Operator) -> Vec<(PathBuf, Vec<u8>, SystemTime)> {
-    let entries = std::fs::read_dir(operator.data()).expect("a folder").map(|e| e.expect("an entry"));
-    let mut found: Vec<_> = entries
-        .map(|e| (e.path(), std::fs::read(e.path()).expect("a file"), e.metadata().and_then(|m| m.modified()).expect("a time")))
-        .collect();
-    found.sort();
-    found
-}
-
 #[test]
 fn a_wrong_password_is_said_to_be_one_and_touches_nothing() {
     let operator = operator("MARK-right");
     let refused = |password: Value, words: &[&str]| {
         configure(&operator, password);
-        let before = everything(&operator);
+        let before = operator.data_files();
         for command in [&["list-clients"][..], &["add-client", "--access-key", "k"], &["status"]] {
             let ended = operator.run(command);
             assert!(!ended.err.contains("MARK") && !ended.out.contains("MARK"), "{ended:?}");
             ended.fails(5, words);
         }
-        assert!(everything(&operator) == before, "{words:?}: something was touched");
+        assert!(operator.data_files() == before, "{words:?}: something was touched");
     };
     // The Python node's file, while it has it open and after.
     let mut peer = Peer::start(operator.home());
@@ -107,11 +94,11 @@ fn a_plain_file_is_not_opened_with_a_password() {
     let operator = Operator::with_module(MODULE);
     operator.run(&["add-client", "--access-key", "a"]).well();
     configure(&operator, json!("MARK"));
-    let before = everything(&operator);
+    let before = operator.data_files();
     let ended = operator.run(&["list-clients"]);
     assert!(!ended.err.contains("MARK"), "{ended:?}");
     ended.fails(5, &["error[denied]", "is not encrypted, but a password is set", "remove `password`"]);
-    assert!(everything(&operator) == before);
+    assert!(operator.data_files() == before);
 }
 
 #[test]

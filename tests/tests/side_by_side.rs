@@ -218,16 +218,7 @@ fn snapshot(operator: &Place) -> Vec<(String, Vec<u8>)> {
     if let Some(deployment) = operator.deployment() {
         return deployment.dump("").0.into_iter().map(|(key, stored)| (key, stored.to_string().into_bytes())).collect();
     }
-    let files = std::fs::read_dir(operator.data()).expect("a folder");
-    let mut files: Vec<_> = files
-        .map(|f| f.expect("an entry").path())
-        // SQLite's shared memory is no data.
-        .filter(|p| p.extension().is_none_or(|e| e != "db-shm"))
-        // Nor is the note of who tried what.
-        .filter(|p| !p.ends_with("audit.jsonl"))
-        .map(|p| (p.display().to_string(), std::fs::read(&p).expect("readable")))
-        .filter(|(name, bytes)| !(name.ends_with("-wal") && bytes.is_empty()))
-        .collect();
-    files.sort();
-    files
+    let files = operator.data_files().into_iter().map(|(path, content, _)| (path.display().to_string(), content));
+    // SQLite's shared memory is no data, nor is a log with nothing in it.
+    files.filter(|(name, content)| !(name.ends_with("-shm") || name.ends_with("-wal") && content.is_empty())).collect()
 }
