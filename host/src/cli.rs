@@ -14,6 +14,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::Resettable;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use serde_json::{Map, Value};
@@ -56,7 +57,13 @@ impl Cli {
     #[must_use]
     pub fn declaration() -> clap::Command {
         fn everywhere(command: clap::Command) -> clap::Command {
-            command.mut_subcommands(|below| everywhere(Global::augment_args(below).next_help_heading(None::<&str>)))
+            command.mut_subcommands(|below| {
+                // Augmenting sets both to what is said of the options.
+                let about = Resettable::from(below.get_about().cloned());
+                let long_about = Resettable::from(below.get_long_about().cloned());
+                let with_options = Global::augment_args(below).next_help_heading(None::<&str>);
+                everywhere(with_options.about(about).long_about(long_about))
+            })
         }
         everywhere(Self::command())
     }
