@@ -14,7 +14,6 @@ pub use database::{Database, DatabaseSettings, Overrides};
 pub use places::Places;
 
 use std::fmt;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use hivemind_model::json::without_comments;
@@ -97,18 +96,13 @@ impl Config {
         };
         let stored = defaults::first_run(&places.data);
         let folder = path.parent().unwrap_or(Path::new("/"));
-        create_private_folders(folder).map_err(failed)?;
-        let mut file = tempfile::Builder::new().prefix(".tmp_").tempfile_in(folder).map_err(failed)?;
-        file.write_all(pretty(&Value::Object(stored.clone()), b"    ").as_bytes()).map_err(failed)?;
-        file.as_file().sync_all().map_err(failed)?;
-        match file.persist_noclobber(&path) {
-            Ok(_) => Ok(Self { path, data: places.data.clone(), stored, created: true }),
-            Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => {
-                let text = files::read_text(&path).map_err(failed)?;
-                Self::parse(&text, path, places)
-            }
-            Err(error) => Err(failed(error.error)),
+        files::make_folder(folder).map_err(failed)?;
+        let content = pretty(&Value::Object(stored.clone()), b"    ");
+        if files::create(&path, content.as_bytes()).map_err(failed)? {
+            return Ok(Self { path, data: places.data.clone(), stored, created: true });
         }
+        let text = files::read_text(&path).map_err(failed)?;
+        Self::parse(&text, path, places)
     }
 
     /// The file.
@@ -208,14 +202,6 @@ impl Config {
     pub fn effective(&self) -> Value {
         Value::Object(defaults::effective(&self.stored, &self.data))
     }
-}
-
-fn create_private_folders(folder: &Path) -> std::io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
 }
 
 /// A document over several lines.

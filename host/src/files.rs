@@ -1,7 +1,9 @@
-//! Files that an operator writes, read as what they are, and files that are replaced as a whole or not at all.
+//! Files that an operator writes, read as what they are; files of ours are written as the node writes its own.
+
+pub use hivemind_node::files::{create, make_folder, replace};
 
 use std::fs::File;
-use std::io::{Error, Read as _, Result, Write as _};
+use std::io::{Error, Read as _, Result};
 use std::path::Path;
 
 /// The largest file of settings that is read, in bytes: a thousand times what anybody has.
@@ -48,97 +50,4 @@ pub fn open_regular(path: &Path) -> Result<File> {
         return Err(Error::other(format!("expected a regular file, found {found}")));
     }
     Ok(file)
-}
-
-/// Writes a file beside `path`, makes it durable and renames it over `path`. A new file gets `mode`; one that is there keeps its own
-/// mode and owner. What root makes anew belongs to the folder's owner, so that the node, which seldom runs as root, can use it.
-///
-/// # Errors
-/// What the system said; `path` is as it was then.
-pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
-    // Behind a link the file it points to is replaced, not the link.
-    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".tmp_").tempfile_in(folder)?;
-    #[cfg(unix)]
-    hand_over(file.as_file(), &target, folder, mode)?;
-    #[cfg(not(unix))]
-    let _ = mode;
-    file.write_all(content)?;
-    file.as_file().sync_all()?;
-    file.persist(&target).map_err(|e| e.error)?;
-    // The rename itself is durable only when the folder is.
-    #[cfg(unix)]
-    File::open(folder)?.sync_all()?;
-    Ok(())
-}
-
-/// Gives a new file the owner and mode of the one it replaces, before anything is in it.
-#[cfg(unix)]
-fn hand_over(file: &File, target: &Path, folder: &Path, mode: u32) -> Result<()> {
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
-
-    let is_root = rustix::process::geteuid().is_root();
-    let old = std::fs::metadata(target).ok();
-    let owner = match &old {
-        None if is_root => Some(std::fs::metadata(folder)?),
-        old => old.clone(),
-    };
-    let mut mode = old.map_or(mode, |m| m.permissions().mode() & 0o7777);
-    if let Some(owner) = owner {
-        let mine = file.metadata()?;
-        let user = (owner.uid() != mine.uid()).then(|| owner.uid());
-        let group = (owner.gid() != mine.gid()).then(|| owner.gid());
-        // Only root may give files away, and others only to groups of theirs. Root failing would leave a file the node cannot read.
-        match fchown(file, user, None) {
-            Err(error) if is_root => return Err(error),
-            _ => {}
-        }
-        match fchown(file, None, group) {
-            Err(error) if is_root => return Err(error),
-            // What the old group could read is no business of this one.
-            Err(_) => mode &= !0o070,
-            Ok(()) => {}
-        }
-    }
-    file.set_permissions(std::fs::Permissions::from_mode(mode))
-}
-
-#[cfg(all(test, unix))]
-mod tests {
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
-
-    use super::*;
-
-    fn owner_and_mode(path: &Path) -> (u32, u32, u32) {
-        let meta = std::fs::metadata(path).expect("a file");
-        (meta.uid(), meta.gid(), meta.mode() & 0o7777)
-    }
-
-    #[test]
-    fn a_replaced_file_keeps_its_mode_and_a_new_one_gets_the_given() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("x");
-        replace(&file, b"1", 0o600).expect("made");
-        assert_eq!(owner_and_mode(&file).2, 0o600);
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).expect("a mode");
-        replace(&file, b"2", 0o600).expect("replaced");
-        assert_eq!((owner_and_mode(&file).2, std::fs::read(&file).expect("read")), (0o640, b"2".to_vec()));
-    }
-
-    /// Otherwise root's `plugins pin` would leave the node a file it cannot read. Only root can try.
-    #[test]
-    fn root_leaves_a_file_to_whom_it_or_its_folder_belongs() {
-        if !rustix::process::geteuid().is_root() {
-            return;
-        }
-        let folder = tempfile::tempdir().expect("a folder");
-        chown(folder.path(), Some(1234), Some(1235)).expect("given away");
-        let file = folder.path().join("x");
-        replace(&file, b"1", 0o600).expect("made");
-        assert_eq!(owner_and_mode(&file), (1234, 1235, 0o600));
-        chown(&file, Some(1236), Some(1237)).expect("given away");
-        replace(&file, b"2", 0o644).expect("replaced");
-        assert_eq!(owner_and_mode(&file), (1236, 1237, 0o600));
-    }
 }

@@ -1,27 +1,31 @@
-//! Files that are written as a whole or not at all, and read by nobody else.
+//! Files that are written as a whole or not at all, and folders that nobody else looks into.
+//!
+//! What root makes belongs to whom its folder, or what it replaces, belongs: the node seldom runs as root, and has to read it.
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{ErrorKind, Result, Write as _};
 use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-/// Writes a file over whatever is there. A file that is there keeps its mode; a new one is its owner's alone.
-pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {
+/// Writes a file beside `path`, makes it durable and renames it over `path`. A new file gets `mode`; one that is there keeps its own
+/// mode and owner.
+///
+/// # Errors
+/// What the system said; `path` is as it was then.
+pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     // Behind a link the file it points to is replaced, not the link.
     let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let file = beside(&target, content)?;
-    if let Ok(old) = std::fs::metadata(&target) {
-        hand_over(file.path(), &old)?;
-        file.as_file().set_permissions(old.permissions())?;
-    }
-    file.persist(&target).map_err(|e| e.error)?;
+    beside(&target, content, mode)?.persist(&target).map_err(|e| e.error)?;
     make_durable(folder_of(&target))
 }
 
 /// Writes a new file, its owner's alone. `false` if there is one already, which stays as it is.
-pub(crate) fn create(path: &Path, content: &[u8]) -> Result<bool> {
-    match beside(path, content)?.persist_noclobber(path) {
+///
+/// # Errors
+/// What the system said; there is nothing at `path` then that was not there before.
+pub fn create(path: &Path, content: &[u8]) -> Result<bool> {
+    match beside(path, content, 0o600)?.persist_noclobber(path) {
         Ok(_) => make_durable(folder_of(path)).map(|()| true),
         Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error.error),
@@ -29,7 +33,10 @@ pub(crate) fn create(path: &Path, content: &[u8]) -> Result<bool> {
 }
 
 /// Makes a folder, and those above it, that only its owner can look into; what is there stays as it is.
-pub(crate) fn make_folder(path: &Path) -> Result<()> {
+///
+/// # Errors
+/// What the system said.
+pub fn make_folder(path: &Path) -> Result<()> {
     if path.is_dir() {
         return Ok(());
     }
@@ -39,23 +46,25 @@ pub(crate) fn make_folder(path: &Path) -> Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     match builder.create(path) {
-        Ok(()) => hand_over(path, &std::fs::metadata(above)?),
+        Ok(()) => give_to_owner_of(above, path),
         // Another process was first.
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// What root makes belongs to whom its folder, or what it replaces, belongs: the node seldom runs as root, and has to read it. Others
-/// cannot give files away, and have no need to.
 #[cfg(unix)]
-fn hand_over(path: &Path, to: &Metadata) -> Result<()> {
+fn give_to_owner_of(above: &Path, path: &Path) -> Result<()> {
     use std::os::unix::fs::{MetadataExt as _, chown};
-    if rustix::process::geteuid().is_root() { chown(path, Some(to.uid()), Some(to.gid())) } else { Ok(()) }
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let owner = std::fs::metadata(above)?;
+    chown(path, Some(owner.uid()), Some(owner.gid()))
 }
 
 #[cfg(not(unix))]
-fn hand_over(_: &Path, _: &Metadata) -> Result<()> {
+fn give_to_owner_of(_: &Path, _: &Path) -> Result<()> {
     Ok(())
 }
 
@@ -63,13 +72,47 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn beside(path: &Path, content: &[u8]) -> Result<NamedTempFile> {
-    let folder = folder_of(path);
-    let mut file = tempfile::Builder::new().prefix(".tmp_").tempfile_in(folder)?;
-    hand_over(file.path(), &std::fs::metadata(folder)?)?;
+/// A file with this content beside the one it will be, with its owner and mode.
+fn beside(target: &Path, content: &[u8], mode: u32) -> Result<NamedTempFile> {
+    let mut file = tempfile::Builder::new().prefix(".tmp_").tempfile_in(folder_of(target))?;
+    #[cfg(unix)]
+    hand_over(file.as_file(), target, mode)?;
+    #[cfg(not(unix))]
+    let _ = mode;
     file.write_all(content)?;
     file.as_file().sync_all()?;
     Ok(file)
+}
+
+/// Gives a new file the owner and mode of the one it replaces, before anything is in it.
+#[cfg(unix)]
+fn hand_over(file: &File, target: &Path, mode: u32) -> Result<()> {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
+
+    let is_root = rustix::process::geteuid().is_root();
+    let old = std::fs::metadata(target).ok();
+    let owner = match &old {
+        None if is_root => Some(std::fs::metadata(folder_of(target))?),
+        old => old.clone(),
+    };
+    let mut mode = old.map_or(mode, |m| m.permissions().mode() & 0o7777);
+    if let Some(owner) = owner {
+        let mine = file.metadata()?;
+        let user = (owner.uid() != mine.uid()).then(|| owner.uid());
+        let group = (owner.gid() != mine.gid()).then(|| owner.gid());
+        // Only root may give files away, and others only to groups of theirs. Root failing would leave a file the node cannot read.
+        match fchown(file, user, None) {
+            Err(error) if is_root => return Err(error),
+            _ => {}
+        }
+        match fchown(file, None, group) {
+            Err(error) if is_root => return Err(error),
+            // What the old group could read is no business of this one.
+            Err(_) => mode &= !0o070,
+            Ok(()) => {}
+        }
+    }
+    file.set_permissions(std::fs::Permissions::from_mode(mode))
 }
 
 /// The rename itself is durable only when the folder is.
@@ -93,18 +136,19 @@ mod tests {
         let place = folder.path().join("a/b");
         make_folder(&place).expect("made");
         make_folder(&place).expect("there");
-        let file = place.join("x");
+        let (file, public) = (place.join("x"), place.join("y"));
         assert!(create(&file, b"1").expect("made") && !create(&file, b"2").expect("there"));
         assert_eq!((mode(&place), mode(&file), std::fs::read(&file).expect("read")), (0o700, 0o600, b"1".to_vec()));
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).expect("a mode");
-        replace(&file, b"3").expect("replaced");
-        assert_eq!((mode(&file), std::fs::read(&file).expect("read")), (0o640, b"3".to_vec()));
-        assert_eq!(std::fs::read_dir(&place).expect("a folder").count(), 1, "nothing is left behind");
+        replace(&file, b"3", 0o600).expect("replaced");
+        replace(&public, b"4", 0o644).expect("made");
+        assert_eq!((mode(&file), mode(&public), std::fs::read(&file).expect("read")), (0o640, 0o644, b"3".to_vec()));
+        assert_eq!(std::fs::read_dir(&place).expect("a folder").count(), 2, "nothing is left behind");
     }
 
-    /// Only root can try.
+    /// Otherwise root's `plugins pin` would leave the node a file it cannot read. Only root can try.
     #[test]
-    fn root_leaves_everything_to_whom_the_folder_belongs() {
+    fn root_leaves_everything_to_whom_it_or_its_folder_belongs() {
         let folder = tempfile::tempdir().expect("a folder");
         let owner = |path: &Path| std::fs::metadata(path).map(|meta| (meta.uid(), meta.gid())).expect("a file");
         if owner(folder.path()).0 != 0 {
@@ -115,9 +159,11 @@ mod tests {
         make_folder(&place).expect("made");
         let (made, replaced) = (place.join("x"), place.join("y"));
         create(&made, b"1").expect("made");
-        create(&replaced, b"1").expect("made");
+        replace(&replaced, b"1", 0o600).expect("made");
+        assert_eq!(owner(&replaced), (1234, 1235));
         chown(&replaced, Some(1236), Some(1237)).expect("given away");
-        replace(&replaced, b"2").expect("replaced");
+        replace(&replaced, b"2", 0o644).expect("replaced");
         assert_eq!((owner(&place), owner(&made), owner(&replaced)), ((1234, 1235), (1234, 1235), (1236, 1237)));
+        assert_eq!(mode(&replaced), 0o600);
     }
 }

@@ -100,7 +100,7 @@ fn make_id(path: &Path, members: &mut Map<String, Value>) -> Result<String, Stri
     let id = format!("hivemind-host-{}", uuid::Uuid::new_v4().simple());
     members.insert("public_key".to_owned(), Value::String(id.clone()));
     let text = serde_json::to_string_pretty(members).map_err(|e| failed("write the node's identity", path, &e))?;
-    files::replace(path, text.as_bytes()).map_err(|e| failed("write the node's identity", path, &e))?;
+    files::replace(path, text.as_bytes(), 0o600).map_err(|e| failed("write the node's identity", path, &e))?;
     tracing::info!(path = %path.display(), "the node has got its identity");
     Ok(id)
 }

@@ -9,7 +9,7 @@ pub mod close;
 mod connection;
 pub mod directory;
 pub mod event;
-mod files;
+pub mod files;
 mod frame;
 pub mod health;
 mod http;

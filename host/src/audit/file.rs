@@ -108,13 +108,7 @@ impl Log {
 
     fn open(&self) -> io::Result<File> {
         let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if !folder.is_dir() {
-            let mut builder = std::fs::DirBuilder::new();
-            builder.recursive(true);
-            #[cfg(unix)]
-            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-            builder.create(folder)?;
-        }
+        crate::files::make_folder(folder)?;
         let is_new = !self.path.exists();
         let mut options = OpenOptions::new();
         options.append(true).create(true);

@@ -3,7 +3,7 @@
 //! The plugin writes the copy, because only it knows how to copy what others are writing; here is what it is called, and that nothing
 //! is lost under that name.
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 
 use super::{Context, Session, maintain, show};
 use crate::failure::{Exit, Failure};
+use crate::files;
 use crate::open::Opened;
 
 /// The arguments of `backup`.
@@ -102,12 +103,7 @@ pub(super) fn text(path: &Path) -> Result<String, Failure> {
 pub(super) fn folder(session: &Session) -> Result<PathBuf, Failure> {
     let beside = store_file(&session.opened).and_then(|file| file.parent().map(Path::to_owned));
     let folder = beside.unwrap_or_else(|| session.config.data_dir().join("hivemind-core")).join("backups");
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder
-        .create(&folder)
+    files::make_folder(&folder)
         .map_err(|e| Failure::new(Exit::Failed, "output", format!("cannot create {}: {e}", folder.display())))?;
     clear_cut(&folder);
     Ok(folder)

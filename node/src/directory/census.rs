@@ -117,7 +117,7 @@ fn kept(path: &Path) -> u64 {
 
 fn keep(path: &Path, records: u64) -> std::io::Result<()> {
     let text = serde_json::to_string(&Kept { records }).map_err(std::io::Error::other)?;
-    files::replace(path, text.as_bytes())
+    files::replace(path, text.as_bytes(), 0o600)
 }
 
 #[cfg(test)]
