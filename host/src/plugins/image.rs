@@ -92,6 +92,12 @@ pub fn load<T, E: fmt::Display>(image: &Image, module: &str, map: impl Fn(&Path)
     Err(said.join("; from another copy: "))
 }
 
+/// How often sealing is tried: the system itself waits some 0.1 s each time.
+#[cfg(target_os = "linux")]
+const SEAL_TRIES: usize = 20;
+#[cfg(target_os = "linux")]
+const SEAL_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
+
 /// The rest of a file in a memory file that is sealed; nothing, and nothing read, where there is no such thing.
 #[cfg(target_os = "linux")]
 fn sealed(file: &mut File, name: &str, most: u64) -> std::io::Result<Option<Content>> {
@@ -102,7 +108,15 @@ fn sealed(file: &mut File, name: &str, most: u64) -> std::io::Result<Option<Cont
     let created = memfd_create(name, flags | MemfdFlags::EXEC).or_else(|_| memfd_create(name, flags));
     let Ok(mut memory) = created.map(File::from) else { return Ok(None) };
     let length = std::io::copy(&mut Read::take(&mut *file, most), &mut memory)?;
-    fcntl_add_seals(&memory, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
+    let mut tries = 0;
+    while let Err(error) = fcntl_add_seals(&memory, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE) {
+        // The system looks at a page just then, as it does when it moves memory about: soon it is done.
+        tries += 1;
+        if error != rustix::io::Errno::BUSY || tries == SEAL_TRIES {
+            return Err(error.into());
+        }
+        std::thread::sleep(SEAL_PAUSE);
+    }
     if length == 0 {
         return Ok(Some(Content::Owned(Vec::new())));
     }
