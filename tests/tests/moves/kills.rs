@@ -110,21 +110,26 @@ fn killed_again_and_again(operator: &Operator, from: &str, source: &Path, to: &S
     assert_eq!(start(operator, &words, Duration::from_secs(600)), End::Done);
     let whole = began.elapsed();
     let (mut kills, mut marked, mut finished) = (0, 0, 0);
-    let mut until = Duration::ZERO;
+    // Follows how fast the machine is just then: a kill before the mark comes later next time, one behind the end earlier.
+    let mut until = whole / 3;
     while kills < KILLS {
         if finished > 0 || kills == 0 {
             to.clear(operator);
             finished = 0;
         }
-        until = until.max(whole / 3);
         let after = until.mul_f64(0.1 + 1.1 * fastrand::f64());
         if start(operator, &words, after) == End::Done {
             assert_same(source, &target, &[]);
             finished += 1;
+            until = until.mul_f64(0.8);
             continue;
         }
         kills += 1;
-        marked += u32::from(is_refused(operator, to));
+        if is_refused(operator, to) {
+            marked += 1;
+        } else {
+            until = until.mul_f64(1.25);
+        }
     }
     operator.run(&words).well();
     assert_same(source, &target, &[]);
