@@ -164,6 +164,12 @@ impl Satellites {
         (end["code"].as_u64(), end["reason"].as_str().unwrap_or_default().to_owned())
     }
 
+    /// What they have logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.home.join("log")).unwrap_or_default()
+    }
+
     /// Every envelope that was not waited for.
     pub fn heard(&mut self, name: &str) -> Vec<Value> {
         match self.ask(name, "heard", &json!({})) {

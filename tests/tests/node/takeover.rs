@@ -12,11 +12,14 @@ fn takeover(backend: Backend) {
     let mut seen = Vec::new();
     let mut round = |make: Make, first: &str, second: &str| {
         let node = site.start(make);
-        assert_eq!(satellites.connect("one", &kitchen), Outcome::Up(first.to_owned()), "{make:?}");
-        assert_eq!(satellites.connect("two", &garden), Outcome::Up(second.to_owned()), "{make:?}");
+        connect(&mut satellites, ("one", &kitchen), first, make);
+        connect(&mut satellites, ("two", &garden), second, make);
         let said = json!({"type": UTTERANCE, "context": {"session": {"session_id": "mine"}}});
-        satellites.ask("one", "send", &said);
-        seen.push(tap.wait_for(UTTERANCE)["context"]["session"]["session_id"].clone());
+        // Whose message has arrived, is pinned: a satellite is up before the node has its key.
+        seen.push(["one", "two"].map(|name| {
+            satellites.ask(name, "send", &said);
+            tap.wait_for(UTTERANCE)["context"]["session"]["session_id"].as_str().map(str::to_owned)
+        }));
         for name in ["one", "two"] {
             satellites.ask(name, "close", &json!({}));
         }
@@ -28,7 +31,21 @@ fn takeover(backend: Backend) {
     site.run(&["reset-noise-pin", "2"]).well();
     round(Make::Ours, "KKpsk0", "XXpsk2");
     round(Make::Python, "KKpsk0", "KKpsk0");
-    assert!(seen.iter().all(|session| *session == seen[0] && session.is_string()), "{seen:?}");
+    assert!(seen.iter().all(|sessions| *sessions == seen[0] && sessions.iter().all(Option::is_some)), "{seen:?}");
+}
+
+/// Connects by a handshake of this pattern.
+fn connect(satellites: &mut Satellites, (name, client): (&str, &Client), pattern: &str, make: Make) {
+    let expected = Outcome::Up(pattern.to_owned());
+    let outcome = satellites.connect(name, client);
+    if outcome != expected && satellites.log().contains("KKpsk0 failed for") {
+        // The stock client takes a connection that was cut, as on a machine that has no time, for a lost pin, and pairs by the other
+        // pattern once. Were anything lost, the next one would fail as well.
+        satellites.ask(name, "close", &json!({}));
+        assert_eq!(satellites.connect(name, client), expected, "{make:?}, after {outcome:?}");
+    } else {
+        assert_eq!(outcome, expected, "{make:?}");
+    }
 }
 
 #[test]
@@ -54,7 +71,7 @@ fn an_identity_of_ours_is_one_of_the_python_node() {
     let mut satellites = Satellites::of(&site);
     for (make, pattern) in [(Make::Ours, "XXpsk2"), (Make::Python, "KKpsk0"), (Make::Ours, "KKpsk0")] {
         let _node = site.start(make);
-        assert_eq!(satellites.connect("one", &kitchen), Outcome::Up(pattern.to_owned()), "{make:?}");
+        connect(&mut satellites, ("one", &kitchen), pattern, make);
         satellites.ask("one", "close", &json!({}));
     }
 }
