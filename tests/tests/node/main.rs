@@ -13,6 +13,7 @@ mod crowd;
 mod echo;
 mod hostile;
 mod messages;
+mod passwords;
 mod races;
 mod secrets;
 mod stopping;
@@ -112,9 +113,7 @@ impl Stage {
 
     /// What satellites know the node by.
     fn node_id(&self) -> String {
-        let identity = std::fs::read(self.site.identity().join("_identity.json")).expect("an identity");
-        let identity: Value = serde_json::from_slice(&identity).expect("JSON");
-        identity["public_key"].as_str().expect("the node's id").to_owned()
+        self.site.node_id()
     }
 }
 
