@@ -13,6 +13,7 @@ mod crowd;
 mod echo;
 mod hostile;
 mod messages;
+mod pairing;
 mod passwords;
 mod races;
 mod secrets;
