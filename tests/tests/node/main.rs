@@ -13,6 +13,7 @@ mod crowd;
 mod echo;
 mod hive;
 mod hostile;
+mod limits;
 mod messages;
 mod pairing;
 mod passwords;
