@@ -19,8 +19,11 @@ Every op takes an optional "as": the name of a satellite, "main" by default.
             It goes on reconnecting behind that, as it does in the field
   send      type, data, context -> true: a bus message, as an application does
   fill      type, bytes -> true: a bus message whose data holds so much text
-  emit      msg_type, payload -> true: any other envelope; a payload with a
-            "msg_type" is an envelope itself
+  emit      msg_type, payload, metadata, target_site_id -> true: any other
+            envelope; a payload with a "msg_type" is an envelope itself
+  intercom  type, data, context -> the public key it is for: a bus message, sealed
+            for all of these satellites, who have one RSA key
+  unseal    payload of an INTERCOM -> the envelope in it
   binary    bytes, kind -> true: a binary message of that length
   wait      type -> the first bus message of that type it was sent: the whole
             envelope, which is then forgotten. measure: true gives the length of
@@ -51,6 +54,7 @@ for _var in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HO
     os.environ.setdefault(_var, _SCRATCH.name)
 
 from hivemind_bus_client.client import HiveMessageBusClient  # noqa: E402
+from hivemind_bus_client.encryption import hybrid_decrypt  # noqa: E402
 from hivemind_bus_client.fakebus import FakeBus  # noqa: E402
 from hivemind_bus_client.identity import NodeIdentity  # noqa: E402
 from hivemind_bus_client.message import HiveMessage, HiveMessageType  # noqa: E402
@@ -59,6 +63,7 @@ from hivemind_bus_client.serialization import HiveMindBinaryPayloadType  # noqa:
 from json_database import JsonStorage  # noqa: E402
 from ovos_bus_client import Message  # noqa: E402
 from ovos_bus_client.session import Session  # noqa: E402
+from poorman_handshake.asymmetric.utils import load_RSA_key  # noqa: E402
 
 
 class Diary:
@@ -213,8 +218,16 @@ def emit(satellite, cmd):
     payload = cmd["payload"]
     if "msg_type" in payload:
         payload = HiveMessage(payload["msg_type"], payload["payload"])
-    satellite.emit(HiveMessage(cmd["msg_type"], payload))
+    more = {name: cmd[name] for name in ("metadata", "target_site_id") if name in cmd}
+    satellite.emit(HiveMessage(cmd["msg_type"], payload, **more))
     return True
+
+
+def intercom(satellite, cmd):
+    message = HiveMessage(HiveMessageType.BUS, bus_message(cmd, cmd.get("data") or {}))
+    pubkey = load_RSA_key(satellite.identity.private_key).publickey().export_key().decode()
+    satellite.emit_intercom(message, pubkey)
+    return pubkey
 
 
 def run(satellites, cmd):
@@ -235,6 +248,8 @@ def run(satellites, cmd):
         "send": lambda: satellite.emit_mycroft(bus_message(cmd, cmd.get("data") or {})) or True,
         "fill": lambda: satellite.emit_mycroft(bus_message(cmd, {"text": text(cmd["bytes"])})) or True,
         "emit": lambda: emit(satellite, cmd),
+        "intercom": lambda: intercom(satellite, cmd),
+        "unseal": lambda: json.loads(hybrid_decrypt(load_RSA_key(satellite.identity.private_key), cmd["payload"])),
         "binary": lambda: satellite.emit(HiveMessage(HiveMessageType.BINARY, bytes(cmd["bytes"]),
                                                      bin_type=HiveMindBinaryPayloadType(cmd["kind"]))) or True,
         "wait": lambda: wait(satellite, cmd),

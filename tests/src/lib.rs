@@ -7,6 +7,7 @@ pub mod build;
 pub mod clock;
 pub mod faults;
 pub mod mounts;
+pub mod namespaces;
 pub mod node;
 pub mod ports;
 pub mod program;

@@ -1,44 +1,20 @@
 //! File systems that tests mount: small ones that become full.
 //!
-//! Mounting needs rights. Such tests run themselves again in a mount namespace of their own, as root or as one in a user namespace.
-//! Where neither is allowed they say so on standard error, past the test harness, and fail if `HIVEMIND_REQUIRE_MOUNT` is set, as
-//! `cargo xtask ci` does.
+//! Mounting needs rights: such tests run in a namespace of their own, see [`namespaces`].
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Set for a test that runs in a mount namespace of its own.
-const INSIDE: &str = "HIVEMIND_TEST_NAMESPACE";
+use crate::namespaces;
+pub use crate::namespaces::is_inside;
 
 /// Runs an ignored test of the same program where it may mount.
 ///
 /// # Panics
 /// If that fails.
 pub fn in_namespace(test: &str) {
-    // Built and looked for outside, because the namespace may be that of another user.
-    let _ = crate::build::shipped_plugins();
-    let ways: [&[&str]; 2] = [&["--mount"], &["--mount", "--map-root-user"]];
-    let may = |way: &&&[&str]| {
-        let mount = "mount -t tmpfs -o size=64k tmpfs /mnt && umount /mnt";
-        Command::new("unshare").args(**way).args(["sh", "-c", mount]).output().is_ok_and(|o| o.status.success())
-    };
-    let Some(way) = ways.iter().find(may) else {
-        let required = std::env::var_os("HIVEMIND_REQUIRE_MOUNT").is_some();
-        assert!(!required, "neither root nor a user namespace may mount a tmpfs here (util-linux's unshare), but it is required");
-        let mut stderr = std::io::stderr();
-        let _ = writeln!(
-            stderr,
-            "\nSKIPPED {test}: neither root nor a user namespace may mount a tmpfs here (util-linux's unshare)\n"
-        );
-        return;
-    };
-    let own = std::env::current_exe().expect("this test's path");
-    let mut command = Command::new("unshare");
-    command.args(*way).arg(own).args(["--exact", test, "--ignored", "--nocapture"]).env(INSIDE, "1");
-    let output = command.output().expect("unshare runs");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    namespaces::run(test, "--mount", "mount -t tmpfs -o size=64k tmpfs /mnt && umount /mnt", "mount a tmpfs");
 }
 
 /// Runs a program of the system on a path.
@@ -48,16 +24,6 @@ pub fn in_namespace(test: &str) {
 pub fn run(program: &str, arguments: &[&str], path: &Path) {
     let status = Command::new(program).args(arguments).arg(path).status().expect(program);
     assert!(status.success(), "{program} {arguments:?} {}", path.display());
-}
-
-/// Whether this is run by [`in_namespace`]. `--include-ignored` runs these tests too, where a mount would be everybody's.
-#[must_use]
-pub fn is_inside() -> bool {
-    let inside = std::env::var_os(INSIDE).is_some();
-    if !inside {
-        eprintln!("nothing is mounted here: another test runs this one in a mount namespace");
-    }
-    inside
 }
 
 /// A mounted file system, unmounted when this goes: the folder below could not be removed otherwise.

@@ -5,6 +5,7 @@
 //! satellites are the stock client; what no stock client would do is done by hand, see [`raw`].
 
 pub mod bus;
+pub mod handshake;
 pub mod raw;
 pub mod running;
 pub mod satellite;

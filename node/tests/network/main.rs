@@ -3,6 +3,7 @@
 mod common;
 mod handshake;
 mod opening;
+mod reads;
 mod session;
 mod storage;
 mod strangers;

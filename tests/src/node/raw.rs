@@ -6,14 +6,12 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use hivemind_protocol::{
-    Body, Credentials, Initiator, Message as Opened, Psk, RawJson, Satellite, Session, StaticKey, Step, Suite,
-};
-use openssl::hash::{MessageDigest, hash};
+use hivemind_protocol::{Body, Credentials, Message as Opened, Psk, Session};
 use serde_json::{Value, json};
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{Bytes, Error, Message, WebSocket};
 
+use super::handshake::{Asked, key_of};
 use super::site::Client;
 use crate::waiting::HANGS;
 
@@ -53,11 +51,22 @@ impl Raw {
     /// # Panics
     /// If the system does not let it.
     pub fn try_open(port: u16, query: &str) -> Result<Self, String> {
-        let stream = TcpStream::connect(("127.0.0.1", port)).map_err(|e| e.to_string())?;
+        Self::try_open_at("127.0.0.1", port, query)
+    }
+
+    /// The same at another address of this machine.
+    ///
+    /// # Errors
+    /// Why it was not upgraded.
+    ///
+    /// # Panics
+    /// If the system does not let it.
+    pub fn try_open_at(host: &str, port: u16, query: &str) -> Result<Self, String> {
+        let stream = TcpStream::connect((host, port)).map_err(|e| e.to_string())?;
         stream.set_write_timeout(Some(HANGS)).and_then(|()| stream.set_read_timeout(Some(HANGS))).expect("set");
         stream.set_nodelay(true).expect("set");
         let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
-        let url = format!("ws://127.0.0.1:{port}/{query}");
+        let url = format!("ws://{host}:{port}/{query}");
         match tungstenite::client::client_with_config(url, stream, Some(config)) {
             Ok((socket, _)) => Ok(Self { socket }),
             Err(e) => Err(e.to_string()),
@@ -126,7 +135,7 @@ impl Raw {
     }
 
     /// The payload of the next envelope, in clear text.
-    fn clear(&mut self, kind: &str) -> Result<Value, Frame> {
+    pub(super) fn clear(&mut self, kind: &str) -> Result<Value, Frame> {
         match self.read() {
             Frame::Text(mut envelope) if envelope["msg_type"] == kind => Ok(envelope["payload"].take()),
             end @ (Frame::Close(..) | Frame::Gone) => Err(end),
@@ -228,8 +237,13 @@ impl Device {
     /// # Panics
     /// If the node speaks another protocol.
     pub fn try_up(port: u16, device: &str, client: &Client) -> Result<Self, Frame> {
-        let mut raw = Raw::of(port, device, &client.key);
-        let session = shake(&mut raw, client, &key_of(client))?;
+        let raw = Raw::of(port, device, &client.key);
+        let psk_of = |node_id: &str| psk(&client.password, node_id);
+        Asked::of(raw, &key_of(client), psk_of)?.answered()?.finish(device)
+    }
+
+    /// After the handshake: says HELLO.
+    pub(super) fn begin(raw: Raw, session: Session, device: &str) -> Result<Self, Frame> {
         let mut up = Self { raw, session };
         let session = json!({"session_id": format!("session-of-{device}")});
         let hello = json!({"pubkey": null, "session": session, "site_id": "room"});
@@ -334,32 +348,4 @@ impl Device {
 #[must_use]
 pub fn bus(kind: &str, data: &Value) -> Value {
     json!({"type": kind, "data": data, "context": {}})
-}
-
-fn key_of(client: &Client) -> StaticKey {
-    let digest = hash(MessageDigest::sha256(), client.key.as_bytes()).expect("a digest");
-    StaticKey::from_hex(&digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()).expect("a key")
-}
-
-/// A handshake, up to the session.
-fn shake(raw: &mut Raw, client: &Client, key: &StaticKey) -> Result<Session, Frame> {
-    let (hello, offer) = raw.opening()?;
-    let node_id = serde_json::from_str::<Value>(&hello).expect("JSON")["node_id"].as_str().expect("a node's id").to_owned();
-    let psk = psk(&client.password, &node_id);
-    let satellite = Satellite { key, psk: &psk, suite: Suite::ChaChaPoly, known: None };
-    let parse = |text| RawJson::parse(text).expect("JSON");
-    let mut initiator = Initiator::new(satellite, parse(&hello), parse(&offer)).expect("offered");
-    let say = |raw: &mut Raw, payload: &[u8]| {
-        let sent = raw.say("shake", &serde_json::from_slice(payload).expect("JSON"));
-        sent.map_err(|_| raw.end())
-    };
-    say(raw, &initiator.first().expect("the first message"))?;
-    let answer = raw.clear("shake")?.to_string();
-    match initiator.read(parse(&answer)).expect("the password is right") {
-        Step::Done { reply, session, .. } => {
-            reply.map_or(Ok(()), |reply| say(raw, &reply))?;
-            Ok(session)
-        }
-        Step::Reply(_) => panic!("a satellite has the last word"),
-    }
 }

@@ -125,11 +125,35 @@ impl Node {
     /// If it is gone.
     #[must_use]
     pub fn resident(&self) -> u64 {
-        let status =
-            std::fs::read_to_string(Path::new("/proc").join(self.child.id().to_string()).join("status")).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line VmRSS");
+        self.memory("VmRSS:")
+    }
+
+    /// The most resident memory in bytes that it has had since [`Node::forget_peak`].
+    ///
+    /// # Panics
+    /// If it is gone.
+    #[must_use]
+    pub fn peak(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    /// Begins to watch for the most resident memory anew.
+    ///
+    /// # Panics
+    /// If the system does not let it.
+    pub fn forget_peak(&self) {
+        std::fs::write(self.proc("clear_refs"), "5").expect("its peak is forgotten");
+    }
+
+    fn memory(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(self.proc("status")).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect(name);
         let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
         kilobytes * 1024
+    }
+
+    fn proc(&self, file: &str) -> PathBuf {
+        Path::new("/proc").join(self.child.id().to_string()).join(file)
     }
 }
 

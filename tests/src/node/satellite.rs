@@ -44,7 +44,13 @@ impl Satellites {
     /// None yet. They keep their identities below the site's home.
     #[must_use]
     pub fn of(site: &Site) -> Self {
-        Self { peer: None, home: site.home().join("satellites"), port: site.port() }
+        Self::beside(site, "satellites")
+    }
+
+    /// None yet, in a process of their own beside others.
+    #[must_use]
+    pub fn beside(site: &Site, folder: &str) -> Self {
+        Self { peer: None, home: site.home().join(folder), port: site.port() }
     }
 
     fn peer(&mut self) -> &mut Peer {

@@ -93,6 +93,12 @@ impl Client {
         self
     }
 
+    /// What is left of it when it is revoked. The password stays here: it is the word in place of the key that is to count.
+    #[must_use]
+    pub fn revoked(&self) -> Self {
+        Self { key: "revoked".to_owned(), allowed: Vec::new(), ..self.clone() }
+    }
+
     fn record(&self, id: usize) -> Value {
         json!({
             "client_id": id, "api_key": self.key, "name": self.key, "description": "", "is_admin": self.is_admin, "last_seen": -1,
@@ -159,6 +165,27 @@ impl Site {
             clients.iter().for_each(|client| site.add(client));
         }
         site
+    }
+
+    /// The same with an identity whose node is called so: known before there is a node.
+    ///
+    /// # Panics
+    /// If the system does not let it.
+    #[must_use]
+    pub fn with_node_id(self, node_id: &str) -> Self {
+        self.write("config/hivemind/_identity.json", json!({"public_key": node_id}).to_string().as_bytes());
+        self
+    }
+
+    /// What satellites know its node by, once there is one.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn node_id(&self) -> String {
+        let identity = std::fs::read(self.identity().join("_identity.json")).expect("an identity");
+        let identity: Value = serde_json::from_slice(&identity).expect("JSON");
+        identity["public_key"].as_str().expect("the node's id").to_owned()
     }
 
     /// Adds a client as an operator does.

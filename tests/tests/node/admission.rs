@@ -1,6 +1,7 @@
 //! Who is let in, who is not, and what those hear who are not.
 
 use hivemind_tests::node::OTHER_PASSWORD;
+use hivemind_tests::node::raw::Device;
 use hivemind_tests::python;
 
 use super::*;
@@ -50,21 +51,30 @@ fn pinned_keys(make: Make, backend: Backend) {
     assert_eq!(satellites.connect("one", &kitchen), Outcome::Up("KKpsk0".to_owned()));
 }
 
-/// A revoked client is nobody, and so is the word that stands in place of its key.
+/// After so many seconds at most a revoked client's connection is closed, though nobody says anything: the node looks every second, and
+/// on Redis knows of a change after one more.
+const PUT_OUT: u64 = 30;
+
+/// The connection of a satellite that says nothing is closed because its client was revoked.
+fn put_out(satellites: &mut Satellites, name: &str) {
+    let end = satellites.ask(name, "end", &json!({"seconds": PUT_OUT}));
+    assert_eq!(end, json!({"code": 1008, "reason": "this client was revoked"}));
+}
+
+/// A revoked client is nobody, and so is the word that stands in place of its key. Who is connected is put out, whichever node's command
+/// it was that revoked.
 fn revoked(make: Make, backend: Backend) {
+    if backend == Backend::Memory {
+        return revoked_in_the_seed();
+    }
     let (kitchen, garden) = (Client::new("key-kitchen"), Client::new("key-garden"));
     let mut stage = Stage::new(make, backend, &[kitchen.clone(), garden.clone()]);
-    if backend == Backend::Memory {
-        // Nobody else can change it.
-        return;
-    }
     let satellites = &mut stage.satellites;
     satellites.up("one", &kitchen);
     satellites.up("two", &garden);
     stage.site.run(&["delete-client", "key-kitchen", "--yes"]).well();
     if make == Make::Ours {
-        let (code, reason) = satellites.end("one");
-        assert_eq!((code, reason.as_str()), (Some(1008), "this client was revoked"));
+        put_out(satellites, "one");
     } else {
         // It stays and is denied everything, from at most five seconds on.
         let denial = loop {
@@ -81,5 +91,23 @@ fn revoked(make: Make, backend: Backend) {
     assert!(matches!(satellites.connect("three", &word), Outcome::Refused(_)));
     let (code, said) = python::hivemind_core(stage.site.home(), &["delete-client", "2", "--yes"]);
     assert_eq!(code, 0, "{said}");
+    if make == Make::Ours {
+        put_out(satellites, "two");
+    }
     assert_eq!(satellites.connect("two", &garden), Outcome::Refused("invalid api key".to_owned()));
+}
+
+/// Of the memory backend nobody but the node has anything: no command and no other program could revoke while it runs. Who is revoked in
+/// its seed is nobody.
+fn revoked_in_the_seed() {
+    let (kitchen, garden) = (Client::new("key-kitchen"), Client::new("key-garden"));
+    let mut stage = Stage::new(Make::Ours, Backend::Memory, &[kitchen.revoked(), garden.clone()]);
+    let satellites = &mut stage.satellites;
+    for nobody in [&kitchen, &Client::new("revoked")] {
+        assert_eq!(satellites.connect("one", nobody), Outcome::Refused("invalid api key".to_owned()));
+    }
+    // Whoever comes after it has its own number still.
+    let mut device = Device::up(stage.node.port(), "two", &garden);
+    device.send(UTTERANCE, &json!({}));
+    assert_eq!(stage.tap.wait_for(UTTERANCE)["context"]["peer"], peer("two", 2, &garden, "session-of-two"));
 }

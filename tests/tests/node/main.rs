@@ -11,8 +11,12 @@ mod admission;
 mod chaos;
 mod crowd;
 mod echo;
+mod hive;
 mod hostile;
+mod limits;
 mod messages;
+mod pairing;
+mod passwords;
 mod races;
 mod secrets;
 mod stopping;
@@ -112,9 +116,7 @@ impl Stage {
 
     /// What satellites know the node by.
     fn node_id(&self) -> String {
-        let identity = std::fs::read(self.site.identity().join("_identity.json")).expect("an identity");
-        let identity: Value = serde_json::from_slice(&identity).expect("JSON");
-        identity["public_key"].as_str().expect("the node's id").to_owned()
+        self.site.node_id()
     }
 }
 

@@ -9,7 +9,7 @@ use hivemind_tests::python::Peer;
 use super::*;
 
 /// How often each race is run; `HIVEMIND_RACES` says otherwise.
-fn rounds() -> usize {
+pub(crate) fn rounds() -> usize {
     std::env::var("HIVEMIND_RACES").ok().and_then(|text| text.parse().ok()).unwrap_or(10)
 }
 

@@ -1,6 +1,10 @@
 //! Encrypted connections, and satellites that show a certificate.
 
+use std::path::Path;
+
 use hivemind_tests::redis::Certificates;
+use openssl::hash::MessageDigest;
+use openssl::x509::X509;
 
 use super::*;
 
@@ -34,41 +38,62 @@ fn encrypted(make: Make) {
     assert!(std::fs::read(stage.site.home().join("tls/node.crt")).is_ok_and(|now| now == made), "another certificate");
 }
 
-/// Who has a certificate in its record shows it or is not let in, whatever else it knows.
-fn asked(whether: &str, expected: &[(&str, &str, &str)]) {
+/// How the record names a certificate, of which `add-client --cert` stores nothing else.
+fn fingerprint(certificate: &Path) -> String {
+    let pem = std::fs::read(certificate).expect("a certificate");
+    let digest = X509::from_pem(&pem).and_then(|certificate| certificate.digest(MessageDigest::sha256())).expect("a digest");
+    format!("sha256:{}", digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+}
+
+/// Who has a certificate in its record shows it or is not let in, whatever else it knows, its own Noise key too.
+fn asked(backend: Backend, configured: &str, words: &[&str], expected: &[(&str, &str, &str)]) {
     let (own, foreign) = (Certificates::new(), Certificates::new());
-    let (with, without) = (Client::new("key-with"), Client::new("key-without"));
-    let site = Site::new(Backend::Sqlite, std::slice::from_ref(&without));
-    site.add_with(&with, &["--cert", own.client().0.to_str().expect("UTF-8")]);
+    let (mut with, without) = (Client::new("key-with"), Client::new("key-without"));
+    let mut clients = vec![without.clone()];
+    if backend == Backend::Memory {
+        // There is no command that could store it: it is in the seed.
+        with = with.with_metadata(json!({"client_cert": fingerprint(&own.client().0)}));
+        clients.push(with.clone());
+    }
+    let site = Site::new(backend, &clients);
+    if backend != Backend::Memory {
+        site.add_with(&with, &["--cert", own.client().0.to_str().expect("UTF-8")]);
+        assert_eq!(site.client(2)["metadata"]["client_cert"], fingerprint(&own.client().0));
+    }
     with_tls(&site);
-    site.change(|config| config["hivemind-host"]["client_certificates"] = json!(whether));
-    let mut stage = Stage::on(site, Make::Ours);
-    for (n, (who, shows, expected)) in expected.iter().enumerate() {
+    site.change(|config| config["hivemind-host"]["client_certificates"] = json!(configured));
+    let node = site.start_with(Make::Ours, words, |_| {});
+    let mut stage = Stage { satellites: Satellites::of(&site), tap: site.bus().tap(), node, site };
+    for (who, shows, expected) in expected {
         let client = if *who == "with" { &with } else { &without };
         let shown = match *shows {
             "own" => json!({"tls": true, "cert": own.client()}),
             "foreign" => json!({"tls": true, "cert": foreign.client()}),
             _ => json!({"tls": true}),
         };
-        // A device of its own each time: what is looked at is not the Noise key.
-        stage.site.run(&["reset-noise-pin", &client.key]).well();
-        let found = match stage.satellites.connect_with(&format!("device-{n}"), client, &shown) {
-            Outcome::Up(_) => "up".to_owned(),
+        let found = match stage.satellites.connect_with(who, client, &shown) {
+            Outcome::Up(_) => {
+                stage.satellites.send(who, UTTERANCE, &json!({"mark": shows}));
+                stage.tap.wait(shows, |message| message["data"]["mark"] == *shows);
+                "up".to_owned()
+            }
             Outcome::Refused(reason) => reason,
             Outcome::Ended(code, _) => format!("ended {code:?}"),
         };
         assert_eq!(found, *expected, "{who}, {shows}");
-        stage.satellites.ask(&format!("device-{n}"), "close", &json!({}));
+        stage.satellites.ask(who, "close", &json!({}));
     }
 }
 
 const ANOTHER: &str = "client certificate is not the one of this client";
 const MISSING: &str = "client certificate required";
 
-#[test]
-fn where_certificates_are_required_each_shows_its_own() {
+/// Required and optional, on one backend.
+fn certificates(backend: Backend) {
     asked(
+        backend,
         "require",
+        &[],
         &[
             ("with", "own", "up"),
             ("with", "foreign", ANOTHER),
@@ -77,12 +102,10 @@ fn where_certificates_are_required_each_shows_its_own() {
             ("without", "none", MISSING),
         ],
     );
-}
-
-#[test]
-fn where_certificates_are_optional_who_has_one_shows_it() {
     asked(
+        backend,
         "optional",
+        &[],
         &[
             ("with", "own", "up"),
             ("with", "foreign", ANOTHER),
@@ -91,4 +114,31 @@ fn where_certificates_are_optional_who_has_one_shows_it() {
             ("without", "foreign", "up"),
         ],
     );
+}
+
+#[test]
+fn certificates_are_compared_with_those_of_the_records_on_sqlite() {
+    certificates(Backend::Sqlite);
+}
+
+#[test]
+fn certificates_are_compared_with_those_of_the_records_on_json() {
+    certificates(Backend::Json);
+}
+
+#[test]
+fn certificates_are_compared_with_those_of_the_records_on_redis() {
+    certificates(Backend::Redis);
+}
+
+#[test]
+fn certificates_are_compared_with_those_of_the_records_on_memory() {
+    certificates(Backend::Memory);
+}
+
+/// The option counts and not the file, and what a satellite shows unasked is nobody's business.
+#[test]
+fn where_certificates_are_off_nobody_is_asked() {
+    let all = [("with", "own", "up"), ("with", "foreign", "up"), ("with", "none", "up"), ("without", "foreign", "up")];
+    asked(Backend::Sqlite, "require", &["--client-certs", "off"], &all);
 }
