@@ -127,12 +127,25 @@ impl Hub {
         peer.send(Item::Json(Arc::from(text.into_bytes())), &*self.observer)
     }
 
-    /// Hands a message to every satellite but one, and says to how many.
-    pub(crate) fn send_to_all(&self, except: Option<&Arc<Peer>>, text: String) -> usize {
+    /// Hands a message to every satellite, and says to how many.
+    pub(crate) fn send_to_all(&self, text: String) -> usize {
         let body: Arc<[u8]> = Arc::from(text.into_bytes());
-        let peers = self.registry.all();
-        let others = peers.iter().filter(|peer| except.is_none_or(|except| !Arc::ptr_eq(except, peer)));
-        others.filter(|peer| peer.send(Item::Json(Arc::clone(&body)), &*self.observer)).count()
+        self.registry.all().iter().filter(|peer| peer.send(Item::Json(Arc::clone(&body)), &*self.observer)).count()
+    }
+
+    /// Hands what a satellite has sent to another.
+    pub(crate) fn relay_to(&self, peer: &Peer, text: String) {
+        peer.relay(Item::Json(Arc::from(text.into_bytes())), &*self.observer);
+    }
+
+    /// Hands what a satellite has sent, or has made the node say, to every satellite but one.
+    pub(crate) fn relay_to_all(&self, except: Option<&Arc<Peer>>, text: String) {
+        let body: Arc<[u8]> = Arc::from(text.into_bytes());
+        for peer in self.registry.all() {
+            if except.is_none_or(|except| !Arc::ptr_eq(except, &peer)) {
+                peer.relay(Item::Json(Arc::clone(&body)), &*self.observer);
+            }
+        }
     }
 
     /// Closes every connection.

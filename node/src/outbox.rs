@@ -1,6 +1,7 @@
 //! What waits for one satellite: a queue bounded in bytes between whoever has something for it and the task that owns its socket.
 //!
-//! A satellite that does not read loses its connection, and holds up nobody else.
+//! A satellite that does not read loses its connection, and holds up nobody else. What others send it takes no more than half of the
+//! room, so that nobody can cost it its connection by sending much: the other half is for the node and its agent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -54,7 +55,7 @@ pub struct Inbox {
 /// Why nothing was put into an outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// Its satellite does not read; its connection is to be closed.
+    /// There is no room.
     Full,
     /// Its connection is gone.
     Gone,
@@ -72,14 +73,27 @@ impl Outbox {
     /// Puts something in, whatever else is done at the same time in the order of the calls.
     ///
     /// # Errors
-    /// If it is full or its connection is gone. A close always fits.
+    /// If it is full, which is because its satellite does not read, or its connection is gone. A close always fits.
     pub fn send(&self, item: Item) -> Result<(), Refused> {
-        let size = item.size();
-        let before = self.state.waiting.fetch_add(size, Ordering::Relaxed);
         // One item that is larger than the limit still goes through an empty queue.
-        if size > 0 && before > 0 && before + size > self.limit {
-            self.state.waiting.fetch_sub(size, Ordering::Relaxed);
-            return Err(Refused::Full);
+        self.put(item, |before, after| before == 0 || after <= self.limit)
+    }
+
+    /// Puts something in that another satellite has sent.
+    ///
+    /// # Errors
+    /// If half of the room is taken, or its connection is gone.
+    pub fn offer(&self, item: Item) -> Result<(), Refused> {
+        self.put(item, |_, after| after <= self.limit / 2)
+    }
+
+    fn put(&self, item: Item, fits: impl Fn(usize, usize) -> bool) -> Result<(), Refused> {
+        let size = item.size();
+        if size > 0 {
+            // In one step: what is not let in is not seen by others either.
+            let more = |before| Some(before + size).filter(|after| fits(before, *after));
+            let taken = self.state.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+            taken.map_err(|_| Refused::Full)?;
         }
         let is_end = matches!(item, Item::Close(_));
         self.queue.send(item).map_err(|_| Refused::Gone)?;
@@ -135,5 +149,17 @@ mod tests {
         assert!(matches!(inbox.try_next(), Some(Item::Close(_))) && inbox.try_next().is_some() && inbox.try_next().is_none());
         drop(inbox);
         assert_eq!(outbox.send(item(1)), Err(Refused::Gone));
+    }
+
+    #[test]
+    fn what_others_send_leaves_half_of_the_room() {
+        let (outbox, mut inbox) = outbox(1000);
+        assert_eq!(outbox.offer(item(5000)), Err(Refused::Full), "not even alone");
+        assert_eq!(outbox.offer(item(300)), Ok(()));
+        assert_eq!(outbox.offer(item(300)), Err(Refused::Full));
+        assert_eq!(outbox.send(item(300)), Ok(()));
+        assert_eq!(outbox.offer(item(1)), Err(Refused::Full));
+        while inbox.try_next().is_some() {}
+        assert_eq!(outbox.offer(item(300)), Ok(()));
     }
 }

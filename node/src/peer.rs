@@ -81,6 +81,19 @@ impl Peer {
         }
     }
 
+    /// Puts something into its outbox that another satellite has sent, and says whether it is in. What does not fit is dropped: nobody
+    /// loses a connection by what others send.
+    pub(crate) fn relay(&self, item: Item, observer: &dyn Observer) -> bool {
+        if self.closing.load(Ordering::Relaxed) {
+            return false;
+        }
+        let offered = self.outbox.offer(item);
+        if offered == Err(Refused::Full) {
+            observer.see(&Event::NotRelayed { party: self.party() });
+        }
+        offered.is_ok()
+    }
+
     /// Closes its connection after what is waiting for it, and says whether nobody did before.
     pub(crate) fn close(&self, close: Close) -> bool {
         let first = !self.closing.swap(true, Ordering::Relaxed);

@@ -26,6 +26,9 @@ use flood::Floods;
 use questions::Questions;
 use returns::Returns;
 
+/// The longest envelope around an envelope that is taken, in bytes: each level of it is read again, and everybody gets it.
+pub(crate) const LONGEST: usize = 1 << 20;
+
 /// What a node remembers of what it relayed.
 #[derive(Debug)]
 pub(crate) struct Relay {
@@ -116,7 +119,7 @@ impl Seat {
         }
         let route = if floods { route.through(&hub.node_id, &inner.envelope) } else { route.to_json() };
         let text = rewrapped(envelope, inner, &route, &hub.node_id, None);
-        hub.send_to_all(Some(self.own_peer()), text);
+        hub.relay_to_all(Some(self.own_peer()), text);
         judged
     }
 

@@ -14,7 +14,7 @@ use crate::frame::{self, Frame, quoted};
 use crate::hub::{Arrival, Hub, peer_name, revoked};
 use crate::peer::Peer;
 use crate::policy::{self, Additions, Denial};
-use crate::relay::is_readable;
+use crate::relay::{self, is_readable};
 use crate::standing::Standing;
 use crate::text::is_text;
 
@@ -150,6 +150,9 @@ impl Seat {
         self.announce();
         let judged = match kind {
             MessageType::Bus => return self.bus(envelope.payload, started).await,
+            kind if kind.wraps_envelope() && text.len() > relay::LONGEST => {
+                self.deny(kind.word(), Denial::malformed(&format!("a '{}' of more than 1 MiB", kind.word())))
+            }
             kind if kind.wraps_envelope() => self.relay(&envelope, started).await?,
             MessageType::Binary => return Err(invalid()),
             MessageType::SharedBus if !is_readable(&envelope) => self.deny(kind.word(), unreadable(kind)),

@@ -57,7 +57,7 @@ impl Seat {
             let metadata = with_ids(&metadata, &query_id, &originator);
             let route = route.through(&hub.node_id, &inner.envelope);
             let text = rewrapped(envelope, inner, &route, &hub.node_id, Some(&metadata));
-            hub.send_to_all(Some(self.own_peer()), text);
+            hub.relay_to_all(Some(self.own_peer()), text);
         }
         Judged::Passed
     }
@@ -112,7 +112,7 @@ impl Seat {
             source_peer: &quoted(self.peer()),
             ..Frame::new(envelope.kind, envelope.payload.get())
         };
-        hub.send_to(&asker, frame.write());
+        hub.relay_to(&asker, frame.write());
         Judged::Passed
     }
 }
