@@ -29,6 +29,11 @@ impl Item {
             Self::Close(_) => 0,
         }
     }
+
+    /// As how much it counts: one that is longer than half of the room leaves some for those that follow it.
+    fn charge(&self, limit: usize) -> usize {
+        self.size().min(limit / 2)
+    }
 }
 
 /// The end that is written to. Cheap to clone.
@@ -45,11 +50,13 @@ struct State {
     urgent: Arc<Notify>,
 }
 
-/// The end that the owner of the socket reads.
+/// The end that the owner of the socket reads. What was taken out last counts until the next is asked for: its owner still has it.
 #[derive(Debug)]
 pub struct Inbox {
     queue: UnboundedReceiver<Item>,
     state: Arc<State>,
+    limit: usize,
+    taken: usize,
 }
 
 /// Why nothing was put into an outbox.
@@ -66,7 +73,7 @@ pub enum Refused {
 pub fn outbox(limit: usize) -> (Outbox, Inbox) {
     let (sender, receiver) = unbounded_channel();
     let state = Arc::new(State::default());
-    (Outbox { queue: sender, state: Arc::clone(&state), limit }, Inbox { queue: receiver, state })
+    (Outbox { queue: sender, state: Arc::clone(&state), limit }, Inbox { queue: receiver, state, limit, taken: 0 })
 }
 
 impl Outbox {
@@ -75,8 +82,7 @@ impl Outbox {
     /// # Errors
     /// If it is full, which is because its satellite does not read, or its connection is gone. A close always fits.
     pub fn send(&self, item: Item) -> Result<(), Refused> {
-        // One item that is larger than the limit still goes through an empty queue.
-        self.put(item, |before, after| before == 0 || after <= self.limit)
+        self.put(item, |after| after <= self.limit)
     }
 
     /// Puts something in that another satellite has sent.
@@ -84,14 +90,17 @@ impl Outbox {
     /// # Errors
     /// If half of the room is taken, or its connection is gone.
     pub fn offer(&self, item: Item) -> Result<(), Refused> {
-        self.put(item, |_, after| after <= self.limit / 2)
+        if item.size() > self.limit / 2 {
+            return Err(Refused::Full);
+        }
+        self.put(item, |after| after <= self.limit / 2)
     }
 
-    fn put(&self, item: Item, fits: impl Fn(usize, usize) -> bool) -> Result<(), Refused> {
-        let size = item.size();
-        if size > 0 {
+    fn put(&self, item: Item, fits: impl Fn(usize) -> bool) -> Result<(), Refused> {
+        let charge = item.charge(self.limit);
+        if charge > 0 {
             // In one step: what is not let in is not seen by others either.
-            let more = |before| Some(before + size).filter(|after| fits(before, *after));
+            let more = |before| Some(before + charge).filter(|after| fits(*after));
             let taken = self.state.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
             taken.map_err(|_| Refused::Full)?;
         }
@@ -107,16 +116,25 @@ impl Outbox {
 impl Inbox {
     /// The next item; `None` once every [`Outbox`] is gone.
     pub async fn next(&mut self) -> Option<Item> {
+        self.let_go();
         let item = self.queue.recv().await?;
-        self.state.waiting.fetch_sub(item.size(), Ordering::Relaxed);
+        self.taken = item.charge(self.limit);
         Some(item)
     }
 
     /// The next item if one is there.
     pub fn try_next(&mut self) -> Option<Item> {
+        self.let_go();
         let item = self.queue.try_recv().ok()?;
-        self.state.waiting.fetch_sub(item.size(), Ordering::Relaxed);
+        self.taken = item.charge(self.limit);
         Some(item)
+    }
+
+    fn let_go(&mut self) {
+        let taken = std::mem::take(&mut self.taken);
+        if taken > 0 {
+            self.state.waiting.fetch_sub(taken, Ordering::Relaxed);
+        }
     }
 
     /// Notified of a close, which does not wait for all before it if that cannot be sent.
@@ -139,11 +157,14 @@ mod tests {
     #[test]
     fn it_holds_so_many_bytes_and_a_close_always_fits() {
         let (outbox, mut inbox) = outbox(1000);
-        assert_eq!(outbox.send(item(5000)), Ok(()), "alone, anything goes");
+        assert_eq!(outbox.send(item(5000)), Ok(()), "one message, however long");
+        assert_eq!(outbox.send(item(436)), Ok(()), "and something after it");
         assert_eq!(outbox.send(item(1)), Err(Refused::Full));
         assert!(inbox.urgent().notified().now_or_never().is_none());
         assert_eq!(outbox.send(Item::Close(Close::stopping())), Ok(()));
         assert!(inbox.urgent().notified().now_or_never().is_some());
+        assert!(matches!(inbox.try_next(), Some(Item::Json(_))));
+        assert_eq!(outbox.send(item(1)), Err(Refused::Full), "it is not sent yet");
         assert!(matches!(inbox.try_next(), Some(Item::Json(_))));
         assert_eq!(outbox.send(item(1)), Ok(()));
         assert!(matches!(inbox.try_next(), Some(Item::Close(_))) && inbox.try_next().is_some() && inbox.try_next().is_none());

@@ -147,6 +147,21 @@ impl Sealer {
     /// # Errors
     /// [`SessionError::TooLarge`] if the other end would not take it; nothing is sealed then.
     pub fn seal(&mut self, kind: Body, body: &[u8], out: &mut impl FnMut(Vec<u8>)) -> Result<(), SessionError> {
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let (frame, rest) = self.seal_part(kind, body, from)?;
+            out(frame);
+            next = rest;
+        }
+        Ok(())
+    }
+
+    /// Seals the part of a message that begins there, for who has no room for all of it: its frame, and where the next part begins. They
+    /// must be sent like those of [`Sealer::seal`].
+    ///
+    /// # Errors
+    /// [`SessionError::TooLarge`] if the other end would not take the message; nothing is sealed then.
+    pub fn seal_part(&mut self, kind: Body, body: &[u8], from: usize) -> Result<(Vec<u8>, Option<usize>), SessionError> {
         let (whole, first) = match kind {
             Body::Json => (marker::JSON, marker::FIRST_JSON),
             Body::Binary => (marker::BINARY, marker::FIRST_BINARY),
@@ -154,20 +169,15 @@ impl Sealer {
         if body.len() > MAX_BODY {
             return Err(SessionError::TooLarge);
         }
-        if body.len() <= CHUNK {
-            out(self.frame(whole, body)?);
-            return Ok(());
-        }
-        let last = body.len().div_ceil(CHUNK) - 1;
-        for (at, chunk) in body.chunks(CHUNK).enumerate() {
-            let marker = match at {
-                0 => first,
-                at if at == last => marker::LAST,
-                _ => marker::MORE,
-            };
-            out(self.frame(marker, chunk)?);
-        }
-        Ok(())
+        let rest = body.get(from..).unwrap_or_default();
+        let (chunk, more) = rest.split_at(rest.len().min(CHUNK));
+        let marker = match (from, more.is_empty()) {
+            (0, true) => whole,
+            (0, false) => first,
+            (_, true) => marker::LAST,
+            (_, false) => marker::MORE,
+        };
+        Ok((self.frame(marker, chunk)?, (!more.is_empty()).then_some(from + chunk.len())))
     }
 
     fn frame(&mut self, marker: u8, chunk: &[u8]) -> Result<Vec<u8>, SessionError> {

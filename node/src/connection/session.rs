@@ -69,7 +69,8 @@ pub(super) async fn run(shared: &Arc<Shared>, established: Established, who: Who
         End::Closed(Close::stopping())
     } else {
         let keepalive = Keepalive::new(&shared.settings.limits);
-        let mut session = Live { shared, socket: &mut socket, sealer, opener, seat, inbox, keepalive, seen: Instant::now() };
+        let (sending, seen) = (None, Instant::now());
+        let mut session = Live { shared, socket: &mut socket, sealer, opener, seat, inbox, sending, keepalive, seen };
         session.serve().await
     };
     presence.close = match end {
@@ -85,6 +86,13 @@ pub(super) async fn run(shared: &Arc<Shared>, established: Established, who: Who
     socket.close(&close).await;
 }
 
+/// A message of which some is sealed. It may be shared with many who get the same, until the last of them has it.
+struct Sending {
+    kind: Body,
+    body: Arc<[u8]>,
+    from: usize,
+}
+
 struct Live<'s, S> {
     shared: &'s Shared,
     socket: &'s mut Socket<S>,
@@ -92,6 +100,8 @@ struct Live<'s, S> {
     opener: Opener,
     seat: Seat,
     inbox: Inbox,
+    /// What is being sent, part by part.
+    sending: Option<Sending>,
     keepalive: Keepalive,
     /// When it is next to be said that the client was seen.
     seen: Instant,
@@ -113,7 +123,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Live<'_, S> {
                     Err(error) => return broken(&error).map_or(End::Left, End::Closed),
                 },
                 item = self.inbox.next(), if has_room => match item {
-                    Some(item) => if let Some(end) = self.seal(item) { return end },
+                    Some(item) => if let Some(end) = self.begin(item) { return end },
                     None => return End::Left,
                 },
                 // What cannot be sent now is not sent any more.
@@ -128,36 +138,46 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Live<'_, S> {
         }
     }
 
-    /// Seals what waits, as much as there is room for. It is sent in one go with what else there is.
+    /// Seals what waits, as much as there is room for, and leaves no room for another if it cannot finish one. It is sent in one go with
+    /// what else there is.
     fn seal_waiting(&mut self) -> Option<End> {
         while self.socket.has_room() {
-            let item = self.inbox.try_next()?;
-            if let Some(end) = self.seal(item) {
-                return Some(end);
+            let ended = match self.sending.take() {
+                Some(sending) => self.seal(sending),
+                None => {
+                    let item = self.inbox.try_next()?;
+                    self.begin(item)
+                }
+            };
+            if ended.is_some() {
+                return ended;
             }
         }
         None
     }
 
-    fn seal(&mut self, item: Item) -> Option<End> {
-        let sealed = match item {
-            Item::Json(body) => self.seal_body(Body::Json, &body),
-            Item::Binary(body) => self.seal_body(Body::Binary, &body),
+    fn begin(&mut self, item: Item) -> Option<End> {
+        let (kind, body) = match item {
+            Item::Json(body) => (Body::Json, body),
+            Item::Binary(body) => (Body::Binary, body),
             Item::Close(close) => return Some(End::Closed(close)),
         };
-        match sealed {
-            Ok(()) => None,
+        self.seal(Sending { kind, body, from: 0 })
+    }
+
+    fn seal(&mut self, sending: Sending) -> Option<End> {
+        match self.sealer.seal_part(sending.kind, &sending.body, sending.from) {
+            Ok((frame, next)) => {
+                self.socket.put_binary(&frame);
+                self.sending = next.map(|from| Sending { from, ..sending });
+                None
+            }
             Err(SessionError::TooLarge) => {
                 tracing::warn!(peer = %self.seat.peer(), "a message is longer than a satellite takes, and is not sent");
                 None
             }
             Err(_) => Some(End::Closed(Close::new(Close::INTERNAL, "the session cannot go on"))),
         }
-    }
-
-    fn seal_body(&mut self, kind: Body, body: &[u8]) -> Result<(), SessionError> {
-        let socket = &mut *self.socket;
-        self.sealer.seal(kind, body, &mut |frame| socket.put_binary(&frame))
     }
 
     fn skip_to_the_end(&mut self) -> Option<End> {
