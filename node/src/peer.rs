@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use hivemind_store::Client;
 
+use crate::account::Account;
 use crate::close::Close;
 use crate::event::{Event, Observer, Party};
 use crate::outbox::{Item, Outbox, Refused};
@@ -24,6 +25,8 @@ pub(crate) struct Peer {
     pub(crate) namespace: String,
     name: RwLock<Arc<str>>,
     outbox: Outbox,
+    /// What its client makes the node hold, with all its connections.
+    pub(crate) account: Arc<Account>,
     closing: AtomicBool,
 }
 
@@ -43,8 +46,14 @@ impl Peer {
             namespace,
             name: RwLock::new(Arc::from("")),
             outbox,
+            account: Arc::default(),
             closing: AtomicBool::new(false),
         }
+    }
+
+    /// The same with the account of its client.
+    pub(crate) fn charged_to(self, account: Arc<Account>) -> Self {
+        Self { account, ..self }
     }
 
     /// Its name among the peers.

@@ -7,6 +7,7 @@ use std::time::Instant;
 use hivemind_protocol::{BinaryFrame, Envelope, EnvelopeError, Message, MessageType, Object, RawJson};
 use hivemind_store::Client;
 
+use crate::account::Account;
 use crate::admission::{Admission, Baseline, Request};
 use crate::close::Close;
 use crate::event::Event;
@@ -123,6 +124,10 @@ impl Seat {
 
     pub(crate) const fn hub(&self) -> &Arc<Hub> {
         &self.hub
+    }
+
+    pub(crate) fn account(&self) -> Arc<Account> {
+        Arc::clone(&self.peer.account)
     }
 
     pub(crate) const fn own_peer(&self) -> &Arc<Peer> {

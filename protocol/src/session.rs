@@ -240,6 +240,23 @@ impl Opener {
         }
     }
 
+    /// How many bytes are held of a message of several frames: one that is not whole, or that was handed out and not
+    /// [let go](Self::let_go). `None` if there is none.
+    #[must_use]
+    pub fn held(&self) -> Option<usize> {
+        match &self.long {
+            Long::None => None,
+            Long::Open(_, bytes) | Long::Whole(bytes) => Some(bytes.len()),
+        }
+    }
+
+    /// Lets go of a message that was handed out. Otherwise the next frame does, however late it comes.
+    pub fn let_go(&mut self) {
+        if let Long::Whole(_) = self.long {
+            self.long = Long::None;
+        }
+    }
+
     /// Opens a frame. `Some` if a message is whole: in `long`, or from the second byte up to this length in `frame`.
     fn take(&mut self, sealed: &[u8]) -> Result<Option<(Body, usize)>, SessionError> {
         self.make_room(sealed.len());
@@ -275,9 +292,7 @@ impl Opener {
 
     /// Lets go of what was handed out. What one long message needed is not kept for as long as the satellite stays.
     fn make_room(&mut self, length: usize) {
-        if let Long::Whole(_) = self.long {
-            self.long = Long::None;
-        }
+        self.let_go();
         if self.frame.len() < length {
             self.frame.resize(length, 0);
         } else if self.frame.len() > KEPT && length <= KEPT {

@@ -17,8 +17,10 @@ use crate::peer::TOO_SLOW;
 use crate::server::Shared;
 use crate::socket::Socket;
 
+mod incoming;
 mod keepalive;
 
+use incoming::Incoming;
 use keepalive::{Due, Keepalive};
 
 /// The longest message in a session, in bytes: no Noise message is longer.
@@ -69,8 +71,9 @@ pub(super) async fn run(shared: &Arc<Shared>, established: Established, who: Who
         End::Closed(Close::stopping())
     } else {
         let keepalive = Keepalive::new(&shared.settings.limits);
+        let incoming = Incoming::new(&shared.incoming, seat.account(), shared.settings.limits.message_time);
         let (sending, seen) = (None, Instant::now());
-        let mut session = Live { shared, socket: &mut socket, sealer, opener, seat, inbox, sending, keepalive, seen };
+        let mut session = Live { shared, socket: &mut socket, sealer, opener, incoming, seat, inbox, sending, keepalive, seen };
         session.serve().await
     };
     presence.close = match end {
@@ -98,6 +101,7 @@ struct Live<'s, S> {
     socket: &'s mut Socket<S>,
     sealer: Sealer,
     opener: Opener,
+    incoming: Incoming<'s>,
     seat: Seat,
     inbox: Inbox,
     /// What is being sent, part by part.
@@ -128,6 +132,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Live<'_, S> {
                 },
                 // What cannot be sent now is not sent any more.
                 () = urgent.notified(), if !has_room => if let Some(end) = self.skip_to_the_end() { return end },
+                close = self.incoming.late() => return End::Closed(close),
                 () = self.keepalive.tick() => match self.keepalive.look(self.socket.progress()) {
                     Some(Due::Ping) => self.socket.put_ping(),
                     Some(Due::Gone) => return End::Closed(Close::new(Close::NORMAL, "no answer to a ping")),
@@ -194,8 +199,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Live<'_, S> {
         self.keepalive.heard();
         match message {
             Message::Binary(frame) => {
-                if let Some(message) = self.opener.open(&frame).map_err(|error| closed(error.reason()))? {
-                    self.seat.receive(message).await.map_err(End::Closed)?;
+                let held = self.opener.held();
+                if let Some(held) = held {
+                    self.incoming.hold(held + frame.len()).map_err(End::Closed)?;
+                }
+                match self.opener.open(&frame).map_err(|error| closed(error.reason()))? {
+                    Some(message) => {
+                        self.seat.receive(message).await.map_err(End::Closed)?;
+                        if held.is_some() {
+                            self.opener.let_go();
+                            self.incoming.let_go();
+                        }
+                    }
+                    None if held.is_none() => self.incoming.hold(frame.len()).map_err(End::Closed)?,
+                    None => {}
                 }
                 self.heard();
             }
