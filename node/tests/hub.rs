@@ -386,13 +386,17 @@ async fn a_question_gets_the_answers_of_the_agent_and_their_end() {
     hub.deliver(&done.to_string());
     assert_eq!(satellite.heard()[0]["payload"]["payload"]["type"], "hive.query.timeout", "nobody answered");
 
-    // One satellite leaves room for the questions of others.
-    for _ in 0..20 {
+    // One client leaves room for the questions of others, however many connections it has.
+    let mut again = Satellite::join(&hub, arrival(&client));
+    for _ in 0..10 {
         satellite.send(&query("query")).await;
+        again.send(&query("query")).await;
     }
-    let declined = satellite.heard();
+    let declined = [satellite.heard(), again.heard()].concat();
     assert_eq!(declined.len(), 4);
     assert!(declined.iter().all(|message| message["payload"]["payload"]["type"] == "hive.query.timeout"));
+    other.send(&query("query")).await;
+    assert!(other.heard().iter().all(|message| message["msg_type"] == "cascade"), "it is asked of the agent");
 }
 
 #[tokio::test]
