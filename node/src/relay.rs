@@ -85,7 +85,9 @@ impl Seat {
             self.tell(kind, "", Judged::Denied(code), started);
             return Err(close);
         }
-        let route = Route::of(envelope, self.peer());
+        let Some(route) = Route::of(envelope, self.peer()) else {
+            return Ok(self.deny(kind.word(), Denial::malformed(&format!("'{}' route", kind.word()))));
+        };
         Ok(match kind {
             MessageType::Query | MessageType::Cascade => self.question(envelope, &inner, &route),
             _ => self.pass_on(envelope, &inner, &route),

@@ -25,6 +25,8 @@ const HELLO: usize = 256 << 10;
 const SESSION_ID: usize = 512;
 /// The longest key that is pinned for a client.
 const PUBKEY: usize = 16 << 10;
+/// A longer message is looked at in turn with what others say.
+const LONG: usize = 1 << 20;
 
 /// One satellite's place in the hub, held by the task that reads its socket. It leaves when this is dropped.
 pub struct Seat {
@@ -153,6 +155,9 @@ impl Seat {
             return Ok(());
         }
         self.announce();
+        if text.len() > LONG {
+            tokio::task::yield_now().await;
+        }
         let judged = match kind {
             MessageType::Bus => return self.bus(envelope.payload, started).await,
             kind if kind.wraps_envelope() && text.len() > relay::LONGEST => {
@@ -240,6 +245,9 @@ impl Seat {
             self.tell(MessageType::Bus, "", judged, started);
             return Ok(());
         };
+        if payload.get().len() > LONG {
+            tokio::task::yield_now().await;
+        }
         let judged = match self.refresh().await {
             Ok(()) => self.pass_to_agent(&request),
             Err(no_record) => self.refuse(&request.kind().1, no_record),

@@ -295,6 +295,7 @@ async fn what_is_no_message_ends_the_connection_and_what_is_too_much_does_not() 
         nested,
         json!({"msg_type": "query", "payload": bus("x"), "metadata": {"query_id": "q".repeat(300)}}),
         json!({"msg_type": "propagate", "payload": bus(&"x".repeat(1 << 20))}),
+        json!({"msg_type": "propagate", "payload": bus("x"), "route": vec![0; 70_000]}),
     ];
     for message in &too_much {
         satellite.send(message).await;

@@ -109,3 +109,16 @@ async fn a_message_has_its_time() {
     begin(&mut satellite, 66_000).await;
     assert_eq!(end(&mut satellite).await, Told::Closed(1013, "a message was not finished in time".to_owned()));
 }
+
+/// What a satellite calls a message stands three times in the denial, which has to be short enough to be sent.
+#[tokio::test]
+async fn a_type_of_any_length_is_denied() {
+    let fixture = Fixture::new().await;
+    let mut satellite = connected(&fixture, "kitchen").await;
+    for (length, told) in [(200, 200), (300, 256), (12_000_000, 256)] {
+        satellite.send(MessageType::Bus, &format!(r#"{{"type":"{}"}}"#, "x".repeat(length))).await;
+        let (_, denial) = satellite.receive().await.expect("a denial");
+        let reason = format!("\"{} not in allowed_types\"", "x".repeat(told));
+        assert!(denial.contains(&reason) && denial.len() < 3 * told + 500, "{}", denial.len());
+    }
+}

@@ -125,9 +125,33 @@ impl Node {
     /// If it is gone.
     #[must_use]
     pub fn resident(&self) -> u64 {
-        let status =
-            std::fs::read_to_string(Path::new("/proc").join(self.child.id().to_string()).join("status")).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line VmRSS");
+        self.memory("VmRSS:")
+    }
+
+    /// The most it had in memory at any moment, in bytes, since it started or this was [forgotten](Self::forget_peak).
+    ///
+    /// # Panics
+    /// If it is gone.
+    #[must_use]
+    pub fn peak(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    /// Lets [`Node::peak`] begin anew.
+    ///
+    /// # Panics
+    /// If the system does not let it.
+    pub fn forget_peak(&self) {
+        std::fs::write(self.proc("clear_refs"), "5").expect("it runs");
+    }
+
+    fn proc(&self, name: &str) -> PathBuf {
+        Path::new("/proc").join(self.child.id().to_string()).join(name)
+    }
+
+    fn memory(&self, which: &str) -> u64 {
+        let status = std::fs::read_to_string(self.proc("status")).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(which)).expect("a line of that name");
         let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
         kilobytes * 1024
     }
