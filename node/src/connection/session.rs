@@ -123,7 +123,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Live<'_, S> {
             tokio::select! {
                 read = self.socket.read_or_room() => match read {
                     Ok(Some(message)) => if let Err(end) = self.take(message).await { return end },
-                    Ok(None) => {}
+                    Ok(None) => if let Err(end) = self.listen().await { return end },
                     Err(error) => return broken(&error).map_or(End::Left, End::Closed),
                 },
                 item = self.inbox.next(), if has_room => match item {
@@ -182,6 +182,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Live<'_, S> {
                 None
             }
             Err(_) => Some(End::Closed(Close::new(Close::INTERNAL, "the session cannot go on"))),
+        }
+    }
+
+    /// Hears what a satellite says that is sent much and reads it slowly: its pings, our answers, and one message, whose answer waits with
+    /// the rest.
+    async fn listen(&mut self) -> Result<(), End> {
+        loop {
+            match self.socket.read_now().await {
+                Ok(Some(message)) => {
+                    let is_last = message.is_binary();
+                    self.take(message).await?;
+                    if is_last {
+                        return Ok(());
+                    }
+                }
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(broken(&error).map_or(End::Left, End::Closed)),
+            }
         }
     }
 
