@@ -292,6 +292,8 @@ async fn what_is_no_message_ends_the_connection_and_what_is_too_much_does_not() 
     let too_much = [
         json!({"msg_type": "hello", "payload": {"session": {"session_id": "x".repeat(600)}}}),
         json!({"msg_type": "hello", "payload": {"session": {"x": "y".repeat(300 << 10)}}}),
+        json!({"msg_type": "hello", "payload": {"session": {"x": "y".repeat(17 << 10)}}}),
+        json!({"msg_type": "hello", "payload": {"site_id": "y".repeat(1000)}}),
         nested,
         json!({"msg_type": "query", "payload": bus("x"), "metadata": {"query_id": "q".repeat(300)}}),
         json!({"msg_type": "propagate", "payload": bus(&"x".repeat(1 << 20))}),

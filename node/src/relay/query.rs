@@ -40,7 +40,7 @@ impl Seat {
         let word = if envelope.kind == MessageType::Query { "hive.query.received" } else { "hive.cascade.received" };
         let data = format!("{{\"query_id\":{},\"originator_peer\":{}}}", quoted(&query_id), quoted(&originator));
         let context = format!("{{\"source\":{}}}", quoted(self.peer()));
-        if let Err(unavailable) = hub.agent.send(frame::bus(word, &data, &context)) {
+        if let Err(unavailable) = hub.agent.send_for(frame::bus(word, &data, &context), &self.own_peer().account) {
             return self.deny(envelope.kind.word(), Denial::unavailable(unavailable.0));
         }
         let lang = utterance.as_ref().map_or_else(String::new, |utterance| utterance.lang.clone());
@@ -87,7 +87,8 @@ impl Seat {
         }
         let data = format!("{{\"utterances\":[{}],\"lang\":{}}}", utterance.said, utterance.lang);
         let context = format!("{{\"query_id\":{},\"session\":{session}}}", quoted(&id));
-        if hub.agent.send(frame::bus("recognizer_loop:utterance", &data, &context)).is_err() {
+        let asked = frame::bus("recognizer_loop:utterance", &data, &context);
+        if hub.agent.send_for(asked, &self.own_peer().account).is_err() {
             hub.end_question(&id);
         }
     }
