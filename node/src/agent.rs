@@ -5,6 +5,7 @@ pub mod ovos;
 
 use std::sync::{Arc, Weak};
 
+use crate::account::Account;
 use crate::hub::Hub;
 
 /// A backend that takes bus messages and answers through [`Hub::deliver`]. It never blocks whoever calls it.
@@ -17,6 +18,14 @@ pub trait Agent: Send + Sync {
     /// # Errors
     /// If it cannot be passed on now.
     fn send(&self, message: String) -> Result<(), Unavailable>;
+
+    /// The same for a message that a client has caused. An agent that lets messages wait lets no client have all the room.
+    ///
+    /// # Errors
+    /// If it cannot be passed on now.
+    fn send_for(&self, message: String, _client: &Arc<Account>) -> Result<(), Unavailable> {
+        self.send(message)
+    }
 
     /// Whether messages can be passed on.
     fn is_up(&self) -> bool;

@@ -87,6 +87,11 @@ pub enum Event<'e> {
         /// To how many.
         receivers: usize,
     },
+    /// A message of one satellite was not handed to another, which has no room for it.
+    NotRelayed {
+        /// To whom.
+        party: Party<'e>,
+    },
     /// A satellite did not read what it was sent and lost its connection.
     TooSlow {
         /// Who.

@@ -4,6 +4,7 @@ use hivemind_model::json::quote_into;
 use hivemind_protocol::MessageType;
 
 use crate::policy::Denial;
+use crate::text::told;
 
 /// An envelope around a payload that is JSON already.
 pub(crate) struct Frame<'f> {
@@ -76,6 +77,7 @@ pub(crate) fn bus(kind: &str, data: &str, context: &str) -> String {
 
 /// What a satellite is told whose message does not pass. `more` are further members of its data.
 pub(crate) fn denied(peer: &str, denied_type: &str, denial: &Denial, more: &str) -> String {
+    let denied_type = told(denied_type);
     let mut data = String::with_capacity(denied_type.len() + denial.reason.len() + denial.data.len() + 80);
     data.push_str("{\"denied_type\":");
     quote_into(denied_type, &mut data);

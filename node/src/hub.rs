@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use hivemind_store::Client;
 
+use crate::account::Accounts;
 use crate::admission;
 use crate::agent::Agent;
 use crate::close::Close;
@@ -70,6 +71,7 @@ pub struct Hub {
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) relay: Relay,
     registry: Registry,
+    accounts: Accounts,
     unsure: Unsure,
 }
 
@@ -92,6 +94,7 @@ impl Hub {
             policy: setup.policy,
             observer: setup.observer,
             registry: Registry::default(),
+            accounts: Accounts::default(),
             unsure: Unsure::default(),
         })
     }
@@ -106,7 +109,8 @@ impl Hub {
     #[must_use]
     pub fn join(self: &Arc<Self>, arrival: Arrival, outbox: Outbox) -> Seat {
         let namespace = admission::namespace(&self.node_id, arrival.client.id);
-        let peer = Arc::new(Peer::new(&arrival.client, arrival.address, namespace, outbox));
+        let peer = Peer::new(&arrival.client, arrival.address, namespace, outbox);
+        let peer = Arc::new(peer.charged_to(self.accounts.of(arrival.client.id)));
         self.registry.join(&peer, &peer_name(&arrival.user_agent, &arrival.client, &arrival.session_id));
         // Its record may have changed since it was admitted by it, before anybody would have looked for its connection.
         self.unsure.add(&peer);
@@ -127,12 +131,25 @@ impl Hub {
         peer.send(Item::Json(Arc::from(text.into_bytes())), &*self.observer)
     }
 
-    /// Hands a message to every satellite but one, and says to how many.
-    pub(crate) fn send_to_all(&self, except: Option<&Arc<Peer>>, text: String) -> usize {
+    /// Hands a message to every satellite, and says to how many.
+    pub(crate) fn send_to_all(&self, text: String) -> usize {
         let body: Arc<[u8]> = Arc::from(text.into_bytes());
-        let peers = self.registry.all();
-        let others = peers.iter().filter(|peer| except.is_none_or(|except| !Arc::ptr_eq(except, peer)));
-        others.filter(|peer| peer.send(Item::Json(Arc::clone(&body)), &*self.observer)).count()
+        self.registry.all().iter().filter(|peer| peer.send(Item::Json(Arc::clone(&body)), &*self.observer)).count()
+    }
+
+    /// Hands what a satellite has sent to another.
+    pub(crate) fn relay_to(&self, peer: &Peer, text: String) {
+        peer.relay(Item::Json(Arc::from(text.into_bytes())), &*self.observer);
+    }
+
+    /// Hands what a satellite has sent, or has made the node say, to every satellite but one.
+    pub(crate) fn relay_to_all(&self, except: Option<&Arc<Peer>>, text: String) {
+        let body: Arc<[u8]> = Arc::from(text.into_bytes());
+        for peer in self.registry.all() {
+            if except.is_none_or(|except| !Arc::ptr_eq(except, &peer)) {
+                peer.relay(Item::Json(Arc::clone(&body)), &*self.observer);
+            }
+        }
     }
 
     /// Closes every connection.

@@ -43,6 +43,7 @@ pub struct Metrics {
     allowed_times: Times,
     denied_times: Times,
     delivered: AtomicU64,
+    not_relayed: AtomicU64,
     too_slow: AtomicU64,
     calls: Calls,
     storage_is_up: AtomicBool,
@@ -62,6 +63,7 @@ impl Default for Metrics {
             allowed_times: Times::default(),
             denied_times: Times::default(),
             delivered: AtomicU64::default(),
+            not_relayed: AtomicU64::default(),
             too_slow: AtomicU64::default(),
             calls: Calls::default(),
             storage_is_up: AtomicBool::new(true),
@@ -126,6 +128,9 @@ impl Observer for Metrics {
             Event::Delivered { receivers } => {
                 self.delivered.fetch_add(*receivers as u64, Relaxed);
             }
+            Event::NotRelayed { .. } => {
+                self.not_relayed.fetch_add(1, Relaxed);
+            }
             Event::TooSlow { .. } => {
                 self.too_slow.fetch_add(1, Relaxed);
             }
@@ -168,6 +173,7 @@ impl Collector for Measured {
         let times = [("verdict", "allowed", &m.allowed_times), ("verdict", "denied", &m.denied_times)];
         out.times("message_seconds", "From the frame to the agent or the denial", &times)?;
         out.counter("delivered", "Messages of the agent, once for each satellite that got one", m.delivered.load(Relaxed))?;
+        out.counter("not_relayed", "Messages of satellites that another had no room for", m.not_relayed.load(Relaxed))?;
         out.counter("too_slow", "Satellites that lost their connection because they did not read", m.too_slow.load(Relaxed))?;
         let calls: Vec<_> = m.calls.known().map(|call| ("call", call.name, &call.times)).collect();
         out.times("storage_call_seconds", "Calls to the storage", &calls)?;

@@ -1,6 +1,7 @@
 //! What waits for one satellite: a queue bounded in bytes between whoever has something for it and the task that owns its socket.
 //!
-//! A satellite that does not read loses its connection, and holds up nobody else.
+//! A satellite that does not read loses its connection, and holds up nobody else. What others send it takes no more than half of the
+//! room, so that nobody can cost it its connection by sending much: the other half is for the node and its agent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,6 +29,11 @@ impl Item {
             Self::Close(_) => 0,
         }
     }
+
+    /// As how much it counts: one that is longer than half of the room leaves some for those that follow it.
+    fn charge(&self, limit: usize) -> usize {
+        self.size().min(limit / 2)
+    }
 }
 
 /// The end that is written to. Cheap to clone.
@@ -44,17 +50,19 @@ struct State {
     urgent: Arc<Notify>,
 }
 
-/// The end that the owner of the socket reads.
+/// The end that the owner of the socket reads. What was taken out last counts until the next is asked for: its owner still has it.
 #[derive(Debug)]
 pub struct Inbox {
     queue: UnboundedReceiver<Item>,
     state: Arc<State>,
+    limit: usize,
+    taken: usize,
 }
 
 /// Why nothing was put into an outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// Its satellite does not read; its connection is to be closed.
+    /// There is no room.
     Full,
     /// Its connection is gone.
     Gone,
@@ -65,21 +73,36 @@ pub enum Refused {
 pub fn outbox(limit: usize) -> (Outbox, Inbox) {
     let (sender, receiver) = unbounded_channel();
     let state = Arc::new(State::default());
-    (Outbox { queue: sender, state: Arc::clone(&state), limit }, Inbox { queue: receiver, state })
+    (Outbox { queue: sender, state: Arc::clone(&state), limit }, Inbox { queue: receiver, state, limit, taken: 0 })
 }
 
 impl Outbox {
     /// Puts something in, whatever else is done at the same time in the order of the calls.
     ///
     /// # Errors
-    /// If it is full or its connection is gone. A close always fits.
+    /// If it is full, which is because its satellite does not read, or its connection is gone. A close always fits.
     pub fn send(&self, item: Item) -> Result<(), Refused> {
-        let size = item.size();
-        let before = self.state.waiting.fetch_add(size, Ordering::Relaxed);
-        // One item that is larger than the limit still goes through an empty queue.
-        if size > 0 && before > 0 && before + size > self.limit {
-            self.state.waiting.fetch_sub(size, Ordering::Relaxed);
+        self.put(item, |after| after <= self.limit)
+    }
+
+    /// Puts something in that another satellite has sent.
+    ///
+    /// # Errors
+    /// If half of the room is taken, or its connection is gone.
+    pub fn offer(&self, item: Item) -> Result<(), Refused> {
+        if item.size() > self.limit / 2 {
             return Err(Refused::Full);
+        }
+        self.put(item, |after| after <= self.limit / 2)
+    }
+
+    fn put(&self, item: Item, fits: impl Fn(usize) -> bool) -> Result<(), Refused> {
+        let charge = item.charge(self.limit);
+        if charge > 0 {
+            // In one step: what is not let in is not seen by others either.
+            let more = |before| Some(before + charge).filter(|after| fits(*after));
+            let taken = self.state.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+            taken.map_err(|_| Refused::Full)?;
         }
         let is_end = matches!(item, Item::Close(_));
         self.queue.send(item).map_err(|_| Refused::Gone)?;
@@ -93,16 +116,25 @@ impl Outbox {
 impl Inbox {
     /// The next item; `None` once every [`Outbox`] is gone.
     pub async fn next(&mut self) -> Option<Item> {
+        self.let_go();
         let item = self.queue.recv().await?;
-        self.state.waiting.fetch_sub(item.size(), Ordering::Relaxed);
+        self.taken = item.charge(self.limit);
         Some(item)
     }
 
     /// The next item if one is there.
     pub fn try_next(&mut self) -> Option<Item> {
+        self.let_go();
         let item = self.queue.try_recv().ok()?;
-        self.state.waiting.fetch_sub(item.size(), Ordering::Relaxed);
+        self.taken = item.charge(self.limit);
         Some(item)
+    }
+
+    fn let_go(&mut self) {
+        let taken = std::mem::take(&mut self.taken);
+        if taken > 0 {
+            self.state.waiting.fetch_sub(taken, Ordering::Relaxed);
+        }
     }
 
     /// Notified of a close, which does not wait for all before it if that cannot be sent.
@@ -125,15 +157,30 @@ mod tests {
     #[test]
     fn it_holds_so_many_bytes_and_a_close_always_fits() {
         let (outbox, mut inbox) = outbox(1000);
-        assert_eq!(outbox.send(item(5000)), Ok(()), "alone, anything goes");
+        assert_eq!(outbox.send(item(5000)), Ok(()), "one message, however long");
+        assert_eq!(outbox.send(item(436)), Ok(()), "and something after it");
         assert_eq!(outbox.send(item(1)), Err(Refused::Full));
         assert!(inbox.urgent().notified().now_or_never().is_none());
         assert_eq!(outbox.send(Item::Close(Close::stopping())), Ok(()));
         assert!(inbox.urgent().notified().now_or_never().is_some());
         assert!(matches!(inbox.try_next(), Some(Item::Json(_))));
+        assert_eq!(outbox.send(item(1)), Err(Refused::Full), "it is not sent yet");
+        assert!(matches!(inbox.try_next(), Some(Item::Json(_))));
         assert_eq!(outbox.send(item(1)), Ok(()));
         assert!(matches!(inbox.try_next(), Some(Item::Close(_))) && inbox.try_next().is_some() && inbox.try_next().is_none());
         drop(inbox);
         assert_eq!(outbox.send(item(1)), Err(Refused::Gone));
+    }
+
+    #[test]
+    fn what_others_send_leaves_half_of_the_room() {
+        let (outbox, mut inbox) = outbox(1000);
+        assert_eq!(outbox.offer(item(5000)), Err(Refused::Full), "not even alone");
+        assert_eq!(outbox.offer(item(300)), Ok(()));
+        assert_eq!(outbox.offer(item(300)), Err(Refused::Full));
+        assert_eq!(outbox.send(item(300)), Ok(()));
+        assert_eq!(outbox.offer(item(1)), Err(Refused::Full));
+        while inbox.try_next().is_some() {}
+        assert_eq!(outbox.offer(item(300)), Ok(()));
     }
 }

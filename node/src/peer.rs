@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use hivemind_store::Client;
 
+use crate::account::Account;
 use crate::close::Close;
 use crate::event::{Event, Observer, Party};
 use crate::outbox::{Item, Outbox, Refused};
@@ -24,6 +25,8 @@ pub(crate) struct Peer {
     pub(crate) namespace: String,
     name: RwLock<Arc<str>>,
     outbox: Outbox,
+    /// What its client makes the node hold, with all its connections.
+    pub(crate) account: Arc<Account>,
     closing: AtomicBool,
 }
 
@@ -43,8 +46,14 @@ impl Peer {
             namespace,
             name: RwLock::new(Arc::from("")),
             outbox,
+            account: Arc::default(),
             closing: AtomicBool::new(false),
         }
+    }
+
+    /// The same with the account of its client.
+    pub(crate) fn charged_to(self, account: Arc<Account>) -> Self {
+        Self { account, ..self }
     }
 
     /// Its name among the peers.
@@ -79,6 +88,19 @@ impl Peer {
                 false
             }
         }
+    }
+
+    /// Puts something into its outbox that another satellite has sent, and says whether it is in. What does not fit is dropped: nobody
+    /// loses a connection by what others send.
+    pub(crate) fn relay(&self, item: Item, observer: &dyn Observer) -> bool {
+        if self.closing.load(Ordering::Relaxed) {
+            return false;
+        }
+        let offered = self.outbox.offer(item);
+        if offered == Err(Refused::Full) {
+            observer.see(&Event::NotRelayed { party: self.party() });
+        }
+        offered.is_ok()
     }
 
     /// Closes its connection after what is waiting for it, and says whether nobody did before.

@@ -9,6 +9,7 @@ use hivemind_store::Client;
 
 use crate::settings::Policy;
 use crate::standing::{Blacklist, Item, Standing};
+use crate::text::told;
 
 /// The session of the device that the agent runs on. Nobody but an administrator may speak in it.
 const DEVICE_SESSION: &str = "default";
@@ -72,6 +73,7 @@ impl Denial {
 
     /// The whitelist does not have the type. `allowed` is the whitelist as JSON.
     pub(crate) fn disallowed(message_type: &str, allowed: &str) -> Self {
+        let message_type = told(message_type);
         let mut data = String::from("{\"msg_type\":");
         json::quote_into(message_type, &mut data);
         data.push_str(",\"allowed\":");

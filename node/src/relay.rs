@@ -26,6 +26,9 @@ use flood::Floods;
 use questions::Questions;
 use returns::Returns;
 
+/// The longest envelope around an envelope that is taken, in bytes: each level of it is read again, and everybody gets it.
+pub(crate) const LONGEST: usize = 1 << 20;
+
 /// What a node remembers of what it relayed.
 #[derive(Debug)]
 pub(crate) struct Relay {
@@ -82,7 +85,9 @@ impl Seat {
             self.tell(kind, "", Judged::Denied(code), started);
             return Err(close);
         }
-        let route = Route::of(envelope, self.peer());
+        let Some(route) = Route::of(envelope, self.peer()) else {
+            return Ok(self.deny(kind.word(), Denial::malformed(&format!("'{}' route", kind.word()))));
+        };
         Ok(match kind {
             MessageType::Query | MessageType::Cascade => self.question(envelope, &inner, &route),
             _ => self.pass_on(envelope, &inner, &route),
@@ -116,7 +121,7 @@ impl Seat {
         }
         let route = if floods { route.through(&hub.node_id, &inner.envelope) } else { route.to_json() };
         let text = rewrapped(envelope, inner, &route, &hub.node_id, None);
-        hub.send_to_all(Some(self.own_peer()), text);
+        hub.relay_to_all(Some(self.own_peer()), text);
         judged
     }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 use hivemind_protocol::{BinaryFrame, Envelope, EnvelopeError, Message, MessageType, Object, RawJson};
 use hivemind_store::Client;
 
+use crate::account::Account;
 use crate::admission::{Admission, Baseline, Request};
 use crate::close::Close;
 use crate::event::Event;
@@ -14,16 +15,22 @@ use crate::frame::{self, Frame, quoted};
 use crate::hub::{Arrival, Hub, peer_name, revoked};
 use crate::peer::Peer;
 use crate::policy::{self, Additions, Denial};
-use crate::relay::is_readable;
+use crate::relay::{self, is_readable};
 use crate::standing::Standing;
 use crate::text::is_text;
 
-/// The longest HELLO: its session is kept as long as the connection.
+/// The longest HELLO.
 const HELLO: usize = 256 << 10;
+/// The longest session of a connection, without what is not kept: it goes into each of its messages.
+const SESSION: usize = 16 << 10;
+/// The longest id of a site.
+const SITE_ID: usize = 512;
 /// The longest id of a session that a satellite is named by.
 const SESSION_ID: usize = 512;
 /// The longest key that is pinned for a client.
 const PUBKEY: usize = 16 << 10;
+/// A longer message is looked at in turn with what others say.
+const LONG: usize = 1 << 20;
 
 /// One satellite's place in the hub, held by the task that reads its socket. It leaves when this is dropped.
 pub struct Seat {
@@ -125,6 +132,10 @@ impl Seat {
         &self.hub
     }
 
+    pub(crate) fn account(&self) -> Arc<Account> {
+        Arc::clone(&self.peer.account)
+    }
+
     pub(crate) const fn own_peer(&self) -> &Arc<Peer> {
         &self.peer
     }
@@ -148,8 +159,14 @@ impl Seat {
             return Ok(());
         }
         self.announce();
+        if text.len() > LONG {
+            tokio::task::yield_now().await;
+        }
         let judged = match kind {
             MessageType::Bus => return self.bus(envelope.payload, started).await,
+            kind if kind.wraps_envelope() && text.len() > relay::LONGEST => {
+                self.deny(kind.word(), Denial::malformed(&format!("a '{}' of more than 1 MiB", kind.word())))
+            }
             kind if kind.wraps_envelope() => self.relay(&envelope, started).await?,
             MessageType::Binary => return Err(invalid()),
             MessageType::SharedBus if !is_readable(&envelope) => self.deny(kind.word(), unreadable(kind)),
@@ -184,6 +201,9 @@ impl Seat {
             return Err(Denial::malformed("a HELLO of more than 256 KiB"));
         }
         let hello = payload.object().map_err(|_| unreadable(MessageType::Hello))?;
+        if hello.get("site_id").is_some_and(|site| site.get().len() > SITE_ID) {
+            return Err(Denial::malformed("HELLO 'site_id'"));
+        }
         if let Some(session) = hello.get("session").filter(|session| !session.is_null()) {
             self.set_session(session).ok_or_else(|| Denial::malformed("HELLO 'session'"))?;
         }
@@ -203,10 +223,10 @@ impl Seat {
         Ok(())
     }
 
-    /// `None` if it is no session, or one that no satellite can be named by.
+    /// `None` if it is no session, one that no satellite can be named by, or one that is too long to go into each message.
     fn set_session(&mut self, session: RawJson<'_>) -> Option<()> {
         let baseline = Baseline::new(&session.object().ok()?, &self.admission.baseline.id_text());
-        if baseline.id_text().len() > SESSION_ID {
+        if baseline.id_text().len() > SESSION_ID || baseline.size() > SESSION {
             return None;
         }
         self.admission.baseline = baseline;
@@ -232,6 +252,9 @@ impl Seat {
             self.tell(MessageType::Bus, "", judged, started);
             return Ok(());
         };
+        if payload.get().len() > LONG {
+            tokio::task::yield_now().await;
+        }
         let judged = match self.refresh().await {
             Ok(()) => self.pass_to_agent(&request),
             Err(no_record) => self.refuse(&request.kind().1, no_record),
@@ -276,9 +299,9 @@ impl Seat {
 
     /// Passes a bus message to the agent if the policy lets it. The record has been looked at.
     pub(crate) fn pass_to_agent(&mut self, request: &Request<'_>) -> Judged {
-        let sent = self
-            .admit(request)
-            .and_then(|message| self.hub.agent.send(message).map_err(|unavailable| Denial::unavailable(unavailable.0)));
+        let sent = self.admit(request).and_then(|message| {
+            self.hub.agent.send_for(message, &self.peer.account).map_err(|unavailable| Denial::unavailable(unavailable.0))
+        });
         match sent {
             Ok(()) => Judged::Passed,
             Err(denial) => self.deny(&request.kind().1, denial),

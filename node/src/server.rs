@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::account::Budget;
 use crate::agent::Agent;
 use crate::agent::echo::Echo;
 use crate::agent::ovos::Ovos;
@@ -80,6 +81,8 @@ pub(crate) struct Shared {
     pub(crate) hub: Arc<Hub>,
     pub(crate) stretching: Arc<Stretching>,
     pub(crate) gate: Arc<Gate>,
+    /// What long messages may take until they are whole and dealt with.
+    pub(crate) incoming: Budget,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) encryption: Option<Encryption>,
     pub(crate) agent: Arc<dyn Agent>,
@@ -148,6 +151,7 @@ impl Node {
             .map_err(|e| StartError::Identity(format!("the system gave no random bytes: {e}")))?;
         let shared = Arc::new(Shared {
             gate: Gate::new(settings.limits),
+            incoming: Budget::new(settings.limits.incoming_bytes),
             settings,
             identity,
             directory,

@@ -84,6 +84,11 @@ pub struct Limits {
     pub handshake_time: Duration,
     /// Bytes waiting for one satellite that does not read.
     pub outbox_bytes: usize,
+    /// Bytes of messages that come in several frames, until they are whole and dealt with, of all connections. One client gets half of
+    /// it at most, and so does one message: twice 32 MiB lets the longest in.
+    pub incoming_bytes: usize,
+    /// How long a message of several frames may take, and a second more for each 8 KiB that have come.
+    pub message_time: Duration,
     /// A satellite is asked whether it is still there this often; zero: never.
     pub ping_interval: Duration,
     /// It has to have answered after this time, and read some of what it was sent.
@@ -102,6 +107,8 @@ impl Default for Limits {
             handshakes: 2_000,
             handshake_time: Duration::from_secs(60),
             outbox_bytes: 8 << 20,
+            incoming_bytes: 256 << 20,
+            message_time: Duration::from_secs(60),
             ping_interval: Duration::from_secs(30),
             ping_timeout: Duration::from_secs(20),
             derivations: 2,

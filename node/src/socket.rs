@@ -131,7 +131,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
     }
 
-    /// The same; `None` when there was no room before and is again, for who has more to send.
+    /// The same; `None` when there was no room before and is again, for who has more to send. They are to [read](Self::read_now) before
+    /// they put more in: otherwise nothing is read as long as there is more.
     pub(crate) async fn read_or_room(&mut self) -> Result<Option<Message>, Error> {
         let was_full = !self.has_room();
         let turn = |cx: &mut Context<'_>| -> Poll<Result<Option<Message>, Error>> {
@@ -142,6 +143,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             self.poll_read(cx).map_ok(Some)
         };
         std::future::poll_fn(turn).await
+    }
+
+    /// The next message if it is there.
+    pub(crate) async fn read_now(&mut self) -> Result<Option<Message>, Error> {
+        std::future::poll_fn(|cx| match self.poll_read(cx) {
+            Poll::Ready(read) => Poll::Ready(read.map(Some)),
+            Poll::Pending => Poll::Ready(Ok(None)),
+        })
+        .await
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, Error>> {

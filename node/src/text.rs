@@ -20,6 +20,18 @@ pub(crate) fn unquoted(json: &str) -> &str {
     json.get(1..json.len().saturating_sub(1)).unwrap_or_default()
 }
 
+/// As much as is told back of what a satellite calls a message: so long no type is.
+const TOLD: usize = 256;
+
+/// The beginning of what a satellite calls a message.
+pub(crate) fn told(kind: &str) -> &str {
+    let mut end = kind.len().min(TOLD);
+    while !kind.is_char_boundary(end) {
+        end -= 1;
+    }
+    &kind[..end]
+}
+
 /// Appends a member, whose name is written already, to an object that is still open.
 pub(crate) fn push_member(out: &mut String, name: &str, value: &str) {
     if !out.ends_with('{') {

@@ -56,6 +56,7 @@ impl Observer for Events {
                 format!("{envelope} {message_type} of {} {}", party.client.unwrap_or(0), denied.unwrap_or("passed"))
             }
             Event::TooSlow { party } => format!("too slow {}", party.client.unwrap_or(0)),
+            Event::NotRelayed { party } => format!("not relayed {}", party.client.unwrap_or(0)),
             Event::Delivered { receivers } => format!("delivered {receivers}"),
             _ => return,
         };
@@ -228,17 +229,30 @@ async fn who_does_not_read_is_closed_and_holds_up_nobody() {
     let hub = Hub::new(Setup { observer: Arc::clone(&events) as _, ..world.setup() });
     let (client, slow) = (world.insert(&record(1)).await, world.insert(&record(2)).await);
     let mut satellite = Satellite::join(&hub, arrival(&client));
-    let (small, mut inbox) = outbox(1000);
+    let (small, mut inbox) = outbox(4000);
     let _slow = hub.join(arrival(&slow), small);
     let long = "x".repeat(300);
+    // Whatever another satellite sends, what the agent says has its place.
     for _ in 0..50 {
         satellite.send(&json!({"msg_type": "propagate", "payload": {"msg_type": "bus", "payload": {"type": long}}})).await;
-        hub.deliver(&json!({"type": "speak", "context": {"destination": "ua::1::kitchen::greeted-1"}}).to_string());
+    }
+    let slow = "ua::2::kitchen::greeted-2";
+    hub.deliver(&json!({"type": "speak", "context": {"destination": slow}}).to_string());
+    let words = events.take();
+    let relayed = 50 - words.iter().filter(|word| *word == "not relayed 2").count();
+    assert!((1..50).contains(&relayed) && words.contains(&"delivered 1".to_owned()), "{words:?}");
+    assert!(!words.iter().any(|word| word.starts_with("too slow")), "{words:?}");
+    assert_eq!(std::iter::from_fn(|| inbox.try_next()).count(), relayed + 1);
+
+    let both =
+        json!({"type": "speak", "data": {"utterance": long}, "context": {"destination": [slow, "ua::1::kitchen::greeted-1"]}});
+    for _ in 0..50 {
+        hub.deliver(&both.to_string());
     }
     assert_eq!(satellite.heard().len(), 50);
     let words = events.take();
     assert_eq!(words.iter().filter(|word| *word == "too slow 2").count(), 1, "{words:?}");
-    assert_eq!(words.iter().filter(|word| *word == "delivered 1").count(), 50);
+    assert!(words.iter().filter(|word| *word == "delivered 1").count() > 30, "{words:?}");
     let mut last = None;
     while let Some(item) = inbox.try_next() {
         last = Some(item);
@@ -278,8 +292,12 @@ async fn what_is_no_message_ends_the_connection_and_what_is_too_much_does_not() 
     let too_much = [
         json!({"msg_type": "hello", "payload": {"session": {"session_id": "x".repeat(600)}}}),
         json!({"msg_type": "hello", "payload": {"session": {"x": "y".repeat(300 << 10)}}}),
+        json!({"msg_type": "hello", "payload": {"session": {"x": "y".repeat(17 << 10)}}}),
+        json!({"msg_type": "hello", "payload": {"site_id": "y".repeat(1000)}}),
         nested,
         json!({"msg_type": "query", "payload": bus("x"), "metadata": {"query_id": "q".repeat(300)}}),
+        json!({"msg_type": "propagate", "payload": bus(&"x".repeat(1 << 20))}),
+        json!({"msg_type": "propagate", "payload": bus("x"), "route": vec![0; 70_000]}),
     ];
     for message in &too_much {
         satellite.send(message).await;
@@ -371,13 +389,17 @@ async fn a_question_gets_the_answers_of_the_agent_and_their_end() {
     hub.deliver(&done.to_string());
     assert_eq!(satellite.heard()[0]["payload"]["payload"]["type"], "hive.query.timeout", "nobody answered");
 
-    // One satellite leaves room for the questions of others.
-    for _ in 0..20 {
+    // One client leaves room for the questions of others, however many connections it has.
+    let mut again = Satellite::join(&hub, arrival(&client));
+    for _ in 0..10 {
         satellite.send(&query("query")).await;
+        again.send(&query("query")).await;
     }
-    let declined = satellite.heard();
+    let declined = [satellite.heard(), again.heard()].concat();
     assert_eq!(declined.len(), 4);
     assert!(declined.iter().all(|message| message["payload"]["payload"]["type"] == "hive.query.timeout"));
+    other.send(&query("query")).await;
+    assert!(other.heard().iter().all(|message| message["msg_type"] == "cascade"), "it is asked of the agent");
 }
 
 #[tokio::test]

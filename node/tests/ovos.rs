@@ -164,7 +164,7 @@ async fn a_bus_that_goes_is_found_again_and_nothing_is_taken_for_it_in_between()
 async fn a_bus_that_does_not_read_holds_nobody_up() {
     let world = World::new();
     let listener = TcpListener::bind(any()).await.expect("a port");
-    let (_hub, agent, _satellite) = node(&world, listener.local_addr().expect("an address")).await;
+    let (hub, agent, mut satellite) = node(&world, listener.local_addr().expect("an address")).await;
     let (socket, _) = listener.accept().await.expect("a connection");
     let _socket = tokio_tungstenite::accept_async(socket).await.expect("a WebSocket");
     until("the bus is found", || agent.is_up()).await;
@@ -179,5 +179,28 @@ async fn a_bus_that_does_not_read_holds_nobody_up() {
         tokio::task::yield_now().await;
     };
     assert_eq!(refused.0, "OVOS messagebus does not keep up");
+    // What nobody has sent for a client takes half of the room. A client alone takes half of what is left, with all its connections.
+    let record = json!({"client_id": 2, "api_key": "other-key", "name": "attic", "allowed_types": [UTTERANCE]});
+    let client = world.insert(&record).await;
+    let arrival = |session: &str| Arrival {
+        client: Arc::clone(&client),
+        user_agent: "ua".to_owned(),
+        address: ADDRESS,
+        session_id: session.to_owned(),
+    };
+    let (mut greedy, mut again) = (Satellite::join(&hub, arrival("a")), Satellite::join(&hub, arrival("b")));
+    let mut long = utterance(0);
+    long["payload"]["data"] = json!({"x": "x".repeat(1 << 20)});
+    let mut passed = 0;
+    while greedy.heard().is_empty() {
+        greedy.send(&long).await;
+        passed += 1;
+        assert!(passed < 30, "one client takes it all");
+    }
+    again.send(&long).await;
+    assert_eq!(again.heard()[0]["payload"]["data"]["code"], "backend_unavailable");
+    satellite.send(&long).await;
+    satellite.send(&utterance(1)).await;
+    assert!(satellite.heard().is_empty(), "another client finds room");
     assert_eq!(agent.send("x".repeat(11 << 20)).expect_err("too long").0, "the message is longer than an OVOS messagebus takes");
 }

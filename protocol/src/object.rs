@@ -1,7 +1,8 @@
 //! JSON taken apart one level deep: what is not looked at is passed on as it was written.
 //!
 //! The dialect is that of Python's `json`, as there is a Python program at either end of a node: `NaN` and `Infinity` are numbers,
-//! half a surrogate pair may stand in a string. Repeated names are refused, because two programs may read them differently.
+//! half a surrogate pair may stand in a string. Repeated names are refused, because two programs may read them differently, and so are
+//! objects and lists of more than [`MAX_PARTS`], because each part costs more memory than it has bytes.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -16,6 +17,9 @@ pub struct RawJson<'a> {
     text: &'a str,
 }
 
+/// The most members or items of what is taken apart. What is only passed on may have more.
+pub const MAX_PARTS: usize = 1 << 16;
+
 /// The text is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -26,6 +30,8 @@ pub enum Malformed {
     WrongKind,
     /// A name stands in it twice.
     Repeated,
+    /// It has more than [`MAX_PARTS`] members or items.
+    TooMany,
     /// A string in it is not Unicode: half a surrogate pair.
     Surrogate,
     /// What has to be there is not, or is of another kind.
@@ -38,6 +44,7 @@ impl fmt::Display for Malformed {
             Self::NotJson(e) => write!(f, "not JSON: {e}"),
             Self::WrongKind => f.write_str("JSON of another kind than expected"),
             Self::Repeated => f.write_str("an object with a name in it twice"),
+            Self::TooMany => write!(f, "an object or a list of more than {MAX_PARTS}"),
             Self::Surrogate => f.write_str("a string with half a surrogate pair"),
             Self::Member(name) => write!(f, "its '{name}' is missing or of another kind"),
         }
@@ -104,7 +111,7 @@ impl<'a> RawJson<'a> {
     /// Its members.
     ///
     /// # Errors
-    /// If it is not an object, or a name is repeated.
+    /// If it is not an object, a name is repeated, or there are more than [`MAX_PARTS`].
     pub fn object(self) -> Result<Object<'a>, Malformed> {
         Object::parse(self.text)
     }
@@ -112,18 +119,20 @@ impl<'a> RawJson<'a> {
     /// Its items.
     ///
     /// # Errors
-    /// If it is not a list.
+    /// If it is not a list, or one of more than [`MAX_PARTS`].
     pub fn items(self) -> Result<Vec<RawJson<'a>>, Malformed> {
         let mut items = Vec::new();
         if !self.is_list() {
             return Err(Malformed::WrongKind);
         }
         outline(self.text, |part| {
-            if let Part::Item(text) = part {
+            if let Part::Item(text) = part
+                && items.len() <= MAX_PARTS
+            {
                 items.push(Self { text });
             }
         })?;
-        Ok(items)
+        if items.len() > MAX_PARTS { Err(Malformed::TooMany) } else { Ok(items) }
     }
 }
 
@@ -140,16 +149,21 @@ impl<'a> Object<'a> {
     /// Takes an object apart.
     ///
     /// # Errors
-    /// If it is not one, or a name is repeated.
+    /// If it is not one, a name is repeated, or there are more than [`MAX_PARTS`].
     pub fn parse(text: &'a str) -> Result<Self, Malformed> {
         let mut members = Vec::new();
         outline(text, |part| {
-            if let Part::Member(name, _, value) = part {
+            if let Part::Member(name, _, value) = part
+                && members.len() <= MAX_PARTS
+            {
                 members.push((Cow::Borrowed(name.raw), Cow::Borrowed(value)));
             }
         })?;
         if !trimmed(text).starts_with('{') {
             return Err(Malformed::WrongKind);
+        }
+        if members.len() > MAX_PARTS {
+            return Err(Malformed::TooMany);
         }
         if repeats(&members) { Err(Malformed::Repeated) } else { Ok(Self { members }) }
     }

@@ -147,6 +147,21 @@ impl Sealer {
     /// # Errors
     /// [`SessionError::TooLarge`] if the other end would not take it; nothing is sealed then.
     pub fn seal(&mut self, kind: Body, body: &[u8], out: &mut impl FnMut(Vec<u8>)) -> Result<(), SessionError> {
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let (frame, rest) = self.seal_part(kind, body, from)?;
+            out(frame);
+            next = rest;
+        }
+        Ok(())
+    }
+
+    /// Seals the part of a message that begins there, for who has no room for all of it: its frame, and where the next part begins. They
+    /// must be sent like those of [`Sealer::seal`].
+    ///
+    /// # Errors
+    /// [`SessionError::TooLarge`] if the other end would not take the message; nothing is sealed then.
+    pub fn seal_part(&mut self, kind: Body, body: &[u8], from: usize) -> Result<(Vec<u8>, Option<usize>), SessionError> {
         let (whole, first) = match kind {
             Body::Json => (marker::JSON, marker::FIRST_JSON),
             Body::Binary => (marker::BINARY, marker::FIRST_BINARY),
@@ -154,20 +169,15 @@ impl Sealer {
         if body.len() > MAX_BODY {
             return Err(SessionError::TooLarge);
         }
-        if body.len() <= CHUNK {
-            out(self.frame(whole, body)?);
-            return Ok(());
-        }
-        let last = body.len().div_ceil(CHUNK) - 1;
-        for (at, chunk) in body.chunks(CHUNK).enumerate() {
-            let marker = match at {
-                0 => first,
-                at if at == last => marker::LAST,
-                _ => marker::MORE,
-            };
-            out(self.frame(marker, chunk)?);
-        }
-        Ok(())
+        let rest = body.get(from..).unwrap_or_default();
+        let (chunk, more) = rest.split_at(rest.len().min(CHUNK));
+        let marker = match (from, more.is_empty()) {
+            (0, true) => whole,
+            (0, false) => first,
+            (_, true) => marker::LAST,
+            (_, false) => marker::MORE,
+        };
+        Ok((self.frame(marker, chunk)?, (!more.is_empty()).then_some(from + chunk.len())))
     }
 
     fn frame(&mut self, marker: u8, chunk: &[u8]) -> Result<Vec<u8>, SessionError> {
@@ -230,6 +240,23 @@ impl Opener {
         }
     }
 
+    /// How many bytes are held of a message of several frames: one that is not whole, or that was handed out and not
+    /// [let go](Self::let_go). `None` if there is none.
+    #[must_use]
+    pub fn held(&self) -> Option<usize> {
+        match &self.long {
+            Long::None => None,
+            Long::Open(_, bytes) | Long::Whole(bytes) => Some(bytes.len()),
+        }
+    }
+
+    /// Lets go of a message that was handed out. Otherwise the next frame does, however late it comes.
+    pub fn let_go(&mut self) {
+        if let Long::Whole(_) = self.long {
+            self.long = Long::None;
+        }
+    }
+
     /// Opens a frame. `Some` if a message is whole: in `long`, or from the second byte up to this length in `frame`.
     fn take(&mut self, sealed: &[u8]) -> Result<Option<(Body, usize)>, SessionError> {
         self.make_room(sealed.len());
@@ -265,9 +292,7 @@ impl Opener {
 
     /// Lets go of what was handed out. What one long message needed is not kept for as long as the satellite stays.
     fn make_room(&mut self, length: usize) {
-        if let Long::Whole(_) = self.long {
-            self.long = Long::None;
-        }
+        self.let_go();
         if self.frame.len() < length {
             self.frame.resize(length, 0);
         } else if self.frame.len() > KEPT && length <= KEPT {

@@ -274,7 +274,16 @@ fn limits(
     block: &Block<'_>,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Limits, Failure> {
-    block.only(&["connections", "connections_per_address", "handshakes", "handshake_seconds", "outbox_bytes", "derivations"])?;
+    block.only(&[
+        "connections",
+        "connections_per_address",
+        "handshakes",
+        "handshake_seconds",
+        "outbox_bytes",
+        "incoming_bytes",
+        "message_seconds",
+        "derivations",
+    ])?;
     let mut limits = Limits::default();
     let millions = 1..=10_000_000;
     limits.connections = size(block, "connections", millions.clone())?.unwrap_or(limits.connections);
@@ -284,6 +293,9 @@ fn limits(
     // Stretching a password takes a slow machine seconds.
     limits.handshake_time = block.whole("handshake_seconds", 5..=3600)?.map_or(limits.handshake_time, Duration::from_secs);
     limits.outbox_bytes = size(block, "outbox_bytes", 65_536..=1 << 30)?.unwrap_or(limits.outbox_bytes);
+    // Half of it has to hold the longest message.
+    limits.incoming_bytes = size(block, "incoming_bytes", 64 << 20..=1 << 40)?.unwrap_or(limits.incoming_bytes);
+    limits.message_time = block.whole("message_seconds", 5..=3600)?.map_or(limits.message_time, Duration::from_secs);
     limits.derivations = size(block, "derivations", 1..=64)?.unwrap_or(limits.derivations);
     let interval = root.number("ping_flood_interval")?.map(Duration::try_from_secs_f64);
     limits.ping_flood_interval = interval.map_or(limits.ping_flood_interval, |interval| interval.unwrap_or(Duration::MAX));

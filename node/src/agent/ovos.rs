@@ -3,7 +3,7 @@
 //! A bus that is not there is looked for in the background, and until it is found nothing is taken for it: a command that is carried
 //! out minutes after it was spoken is worse than one that is refused.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::{Agent, Unavailable};
+use crate::account::{Account, Budget};
 use crate::hub::Hub;
 
 /// The pause before a bus is looked for again, at first and at most.
@@ -25,7 +26,7 @@ const PING: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_secs(60);
 /// How often it is looked whether the node is still there.
 const TICK: Duration = Duration::from_secs(1);
-/// What may wait for the bus, in bytes, and for how long: across a short loss of the connection, but not across a restart.
+/// What may wait for the bus, in bytes, of one client at most half of it, and for how long: across a short loss of the connection, but not across a restart.
 const WAITING: usize = 32 << 20;
 const FRESH: Duration = Duration::from_secs(5);
 /// The longest message a bus is sure to take: it ends the connection of whoever sends a longer one, which would be this node's.
@@ -41,7 +42,9 @@ pub struct Ovos {
     url: String,
     up: AtomicBool,
     queue: UnboundedSender<Waiting>,
-    waiting: AtomicUsize,
+    waiting: Budget,
+    /// What the node itself has waiting.
+    own: Arc<Account>,
     /// The other end, until the agent is started.
     receiver: Mutex<Option<UnboundedReceiver<Waiting>>>,
 }
@@ -50,6 +53,7 @@ pub struct Ovos {
 struct Waiting {
     text: String,
     since: Instant,
+    account: Arc<Account>,
 }
 
 impl Ovos {
@@ -61,7 +65,8 @@ impl Ovos {
             url,
             up: AtomicBool::new(false),
             queue,
-            waiting: AtomicUsize::new(0),
+            waiting: Budget::new(WAITING),
+            own: Arc::default(),
             receiver: Mutex::new(Some(receiver)),
         })
     }
@@ -164,8 +169,8 @@ impl Ovos {
         queue: &mut UnboundedReceiver<Waiting>,
     ) -> Result<(), Error> {
         let (mut next, mut stale) = (Some(first), 0);
-        while let Some(Waiting { text, since }) = next {
-            self.waiting.fetch_sub(text.len(), Ordering::Relaxed);
+        while let Some(Waiting { text, since, account }) = next {
+            self.waiting.give_back(&account.for_agent, text.len());
             if since.elapsed() < FRESH {
                 sink.feed(Message::Text(text.into())).await?;
             } else {
@@ -189,6 +194,10 @@ impl Agent for Ovos {
     }
 
     fn send(&self, message: String) -> Result<(), Unavailable> {
+        self.send_for(message, &self.own)
+    }
+
+    fn send_for(&self, message: String, client: &Arc<Account>) -> Result<(), Unavailable> {
         if !self.is_up() {
             return Err(DOWN);
         }
@@ -196,11 +205,10 @@ impl Agent for Ovos {
         if size > LONGEST {
             return Err(TOO_LONG);
         }
-        if self.waiting.fetch_add(size, Ordering::Relaxed) + size > WAITING {
-            self.waiting.fetch_sub(size, Ordering::Relaxed);
+        if !self.waiting.take(&client.for_agent, size) {
             return Err(BUSY);
         }
-        self.queue.send(Waiting { text: message, since: Instant::now() }).map_err(|_| DOWN)
+        self.queue.send(Waiting { text: message, since: Instant::now(), account: Arc::clone(client) }).map_err(|_| DOWN)
     }
 
     fn is_up(&self) -> bool {

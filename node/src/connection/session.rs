@@ -17,8 +17,10 @@ use crate::peer::TOO_SLOW;
 use crate::server::Shared;
 use crate::socket::Socket;
 
+mod incoming;
 mod keepalive;
 
+use incoming::Incoming;
 use keepalive::{Due, Keepalive};
 
 /// The longest message in a session, in bytes: no Noise message is longer.
@@ -69,7 +71,9 @@ pub(super) async fn run(shared: &Arc<Shared>, established: Established, who: Who
         End::Closed(Close::stopping())
     } else {
         let keepalive = Keepalive::new(&shared.settings.limits);
-        let mut session = Live { shared, socket: &mut socket, sealer, opener, seat, inbox, keepalive, seen: Instant::now() };
+        let incoming = Incoming::new(&shared.incoming, seat.account(), shared.settings.limits.message_time);
+        let (sending, seen) = (None, Instant::now());
+        let mut session = Live { shared, socket: &mut socket, sealer, opener, incoming, seat, inbox, sending, keepalive, seen };
         session.serve().await
     };
     presence.close = match end {
@@ -85,13 +89,23 @@ pub(super) async fn run(shared: &Arc<Shared>, established: Established, who: Who
     socket.close(&close).await;
 }
 
+/// A message of which some is sealed. It may be shared with many who get the same, until the last of them has it.
+struct Sending {
+    kind: Body,
+    body: Arc<[u8]>,
+    from: usize,
+}
+
 struct Live<'s, S> {
     shared: &'s Shared,
     socket: &'s mut Socket<S>,
     sealer: Sealer,
     opener: Opener,
+    incoming: Incoming<'s>,
     seat: Seat,
     inbox: Inbox,
+    /// What is being sent, part by part.
+    sending: Option<Sending>,
     keepalive: Keepalive,
     /// When it is next to be said that the client was seen.
     seen: Instant,
@@ -109,15 +123,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Live<'_, S> {
             tokio::select! {
                 read = self.socket.read_or_room() => match read {
                     Ok(Some(message)) => if let Err(end) = self.take(message).await { return end },
-                    Ok(None) => {}
+                    Ok(None) => if let Err(end) = self.listen().await { return end },
                     Err(error) => return broken(&error).map_or(End::Left, End::Closed),
                 },
                 item = self.inbox.next(), if has_room => match item {
-                    Some(item) => if let Some(end) = self.seal(item) { return end },
+                    Some(item) => if let Some(end) = self.begin(item) { return end },
                     None => return End::Left,
                 },
                 // What cannot be sent now is not sent any more.
                 () = urgent.notified(), if !has_room => if let Some(end) = self.skip_to_the_end() { return end },
+                close = self.incoming.late() => return End::Closed(close),
                 () = self.keepalive.tick() => match self.keepalive.look(self.socket.progress()) {
                     Some(Due::Ping) => self.socket.put_ping(),
                     Some(Due::Gone) => return End::Closed(Close::new(Close::NORMAL, "no answer to a ping")),
@@ -128,25 +143,40 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Live<'_, S> {
         }
     }
 
-    /// Seals what waits, as much as there is room for. It is sent in one go with what else there is.
+    /// Seals what waits, as much as there is room for, and leaves no room for another if it cannot finish one. It is sent in one go with
+    /// what else there is.
     fn seal_waiting(&mut self) -> Option<End> {
         while self.socket.has_room() {
-            let item = self.inbox.try_next()?;
-            if let Some(end) = self.seal(item) {
-                return Some(end);
+            let ended = match self.sending.take() {
+                Some(sending) => self.seal(sending),
+                None => {
+                    let item = self.inbox.try_next()?;
+                    self.begin(item)
+                }
+            };
+            if ended.is_some() {
+                return ended;
             }
         }
         None
     }
 
-    fn seal(&mut self, item: Item) -> Option<End> {
-        let sealed = match item {
-            Item::Json(body) => self.seal_body(Body::Json, &body),
-            Item::Binary(body) => self.seal_body(Body::Binary, &body),
+    fn begin(&mut self, item: Item) -> Option<End> {
+        let (kind, body) = match item {
+            Item::Json(body) => (Body::Json, body),
+            Item::Binary(body) => (Body::Binary, body),
             Item::Close(close) => return Some(End::Closed(close)),
         };
-        match sealed {
-            Ok(()) => None,
+        self.seal(Sending { kind, body, from: 0 })
+    }
+
+    fn seal(&mut self, sending: Sending) -> Option<End> {
+        match self.sealer.seal_part(sending.kind, &sending.body, sending.from) {
+            Ok((frame, next)) => {
+                self.socket.put_binary(&frame);
+                self.sending = next.map(|from| Sending { from, ..sending });
+                None
+            }
             Err(SessionError::TooLarge) => {
                 tracing::warn!(peer = %self.seat.peer(), "a message is longer than a satellite takes, and is not sent");
                 None
@@ -155,9 +185,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Live<'_, S> {
         }
     }
 
-    fn seal_body(&mut self, kind: Body, body: &[u8]) -> Result<(), SessionError> {
-        let socket = &mut *self.socket;
-        self.sealer.seal(kind, body, &mut |frame| socket.put_binary(&frame))
+    /// Hears what a satellite says that is sent much and reads it slowly: its pings, our answers, and one message, whose answer waits with
+    /// the rest.
+    async fn listen(&mut self) -> Result<(), End> {
+        loop {
+            match self.socket.read_now().await {
+                Ok(Some(message)) => {
+                    let is_last = message.is_binary();
+                    self.take(message).await?;
+                    if is_last {
+                        return Ok(());
+                    }
+                }
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(broken(&error).map_or(End::Left, End::Closed)),
+            }
+        }
     }
 
     fn skip_to_the_end(&mut self) -> Option<End> {
@@ -174,8 +217,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Live<'_, S> {
         self.keepalive.heard();
         match message {
             Message::Binary(frame) => {
-                if let Some(message) = self.opener.open(&frame).map_err(|error| closed(error.reason()))? {
-                    self.seat.receive(message).await.map_err(End::Closed)?;
+                let held = self.opener.held();
+                if let Some(held) = held {
+                    self.incoming.hold(held + frame.len()).map_err(End::Closed)?;
+                }
+                match self.opener.open(&frame).map_err(|error| closed(error.reason()))? {
+                    Some(message) => {
+                        self.seat.receive(message).await.map_err(End::Closed)?;
+                        if held.is_some() {
+                            self.opener.let_go();
+                            self.incoming.let_go();
+                        }
+                    }
+                    None if held.is_none() => self.incoming.hold(frame.len()).map_err(End::Closed)?,
+                    None => {}
                 }
                 self.heard();
             }

@@ -80,7 +80,7 @@ impl Hub {
         match kind {
             MessageType::Propagate | MessageType::Broadcast => {
                 frame.target_site_id = data.get("site_id").map_or("null", RawJson::get);
-                let receivers = self.send_to_all(None, frame.write());
+                let receivers = self.send_to_all(frame.write());
                 self.observer.see(&Event::Delivered { receivers });
             }
             // Nobody is above this node, and what it says in a handshake it says itself. Bytes do not fit into JSON.

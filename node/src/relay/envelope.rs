@@ -51,15 +51,16 @@ pub(crate) struct Route<'m> {
 }
 
 impl<'m> Route<'m> {
-    pub(crate) fn of(envelope: &Envelope<'m>, peer: &str) -> Self {
-        let items = envelope.route.and_then(|route| route.items().ok()).unwrap_or_default();
+    /// `None` if it is too long to be taken apart.
+    pub(crate) fn of(envelope: &Envelope<'m>, peer: &str) -> Option<Self> {
+        let items = envelope.route.map_or_else(|| Ok(Vec::new()), RawJson::items).ok()?;
         let named = |hop: &RawJson<'m>| {
             let source = hop.object().ok()?.get("source")?.as_str()?.into_owned();
             (!source.is_empty()).then_some((source.into(), *hop))
         };
         let ends_here = items.last().and_then(&named).is_some_and(|(source, _): (Cow<'_, str>, _)| source == peer);
         let last = (!ends_here).then(|| hop(peer, envelope.target_peers));
-        Self { hops: items.iter().filter_map(named).collect(), last }
+        Some(Self { hops: items.iter().filter_map(named).collect(), last })
     }
 
     /// Whether it has been at this node or peer, before it came here.

@@ -30,7 +30,7 @@ impl Seat {
         }
         let own = self.own_ping(&id);
         if floods.may_answer_all() {
-            hub.send_to_all(None, own);
+            hub.relay_to_all(None, own);
         } else {
             self.send(own);
         }

@@ -40,7 +40,7 @@ impl Seat {
         let word = if envelope.kind == MessageType::Query { "hive.query.received" } else { "hive.cascade.received" };
         let data = format!("{{\"query_id\":{},\"originator_peer\":{}}}", quoted(&query_id), quoted(&originator));
         let context = format!("{{\"source\":{}}}", quoted(self.peer()));
-        if let Err(unavailable) = hub.agent.send(frame::bus(word, &data, &context)) {
+        if let Err(unavailable) = hub.agent.send_for(frame::bus(word, &data, &context), &self.own_peer().account) {
             return self.deny(envelope.kind.word(), Denial::unavailable(unavailable.0));
         }
         let lang = utterance.as_ref().map_or_else(String::new, |utterance| utterance.lang.clone());
@@ -57,7 +57,7 @@ impl Seat {
             let metadata = with_ids(&metadata, &query_id, &originator);
             let route = route.through(&hub.node_id, &inner.envelope);
             let text = rewrapped(envelope, inner, &route, &hub.node_id, Some(&metadata));
-            hub.send_to_all(Some(self.own_peer()), text);
+            hub.relay_to_all(Some(self.own_peer()), text);
         }
         Judged::Passed
     }
@@ -87,7 +87,8 @@ impl Seat {
         }
         let data = format!("{{\"utterances\":[{}],\"lang\":{}}}", utterance.said, utterance.lang);
         let context = format!("{{\"query_id\":{},\"session\":{session}}}", quoted(&id));
-        if hub.agent.send(frame::bus("recognizer_loop:utterance", &data, &context)).is_err() {
+        let asked = frame::bus("recognizer_loop:utterance", &data, &context);
+        if hub.agent.send_for(asked, &self.own_peer().account).is_err() {
             hub.end_question(&id);
         }
     }
@@ -112,7 +113,7 @@ impl Seat {
             source_peer: &quoted(self.peer()),
             ..Frame::new(envelope.kind, envelope.payload.get())
         };
-        hub.send_to(&asker, frame.write());
+        hub.relay_to(&asker, frame.write());
         Judged::Passed
     }
 }

@@ -14,7 +14,7 @@ use crate::peer::Peer;
 
 /// So many at once, and so long a silence: as the Python node.
 const AT_ONCE: usize = 64;
-/// So many of one satellite, so that it leaves room for others.
+/// So many of one client, however many connections it has, so that it leaves room for others.
 const OF_ONE: usize = 16;
 const SILENCE: Duration = Duration::from_secs(10);
 
@@ -55,7 +55,7 @@ impl Questions {
     /// Opens a question; gives it back if there are too many.
     pub(super) fn add(&self, id: &str, question: Question) -> Result<(), Question> {
         let mut open = self.open();
-        let of_same = open.values().filter(|open| Arc::ptr_eq(&open.question.peer, &question.peer)).count();
+        let of_same = open.values().filter(|open| open.question.peer.client_id == question.peer.client_id).count();
         if open.len() >= AT_ONCE || of_same >= OF_ONE {
             return Err(question);
         }

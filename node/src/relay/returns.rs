@@ -1,6 +1,6 @@
 //! The ways back: which connection a question came from, so that its answers go there and nowhere else, whatever they say.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ pub(super) struct Returns(Mutex<VecDeque<Way>>);
 #[derive(Debug)]
 struct Way {
     query_id: String,
+    client: i64,
     peer: Weak<Peer>,
     since: Instant,
 }
@@ -25,8 +26,8 @@ impl Returns {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers where a question came from. Who asked first under an id keeps it. When there is no room, whoever asks loses the oldest
-    /// of its own ways, so that one satellite alone cannot push out those of others.
+    /// Remembers where a question came from. Who asked first under an id keeps it. When there is no room, the client that has the most
+    /// ways, with all its connections, loses its oldest: whoever asks much pushes out nobody but itself.
     pub(super) fn add(&self, query_id: &str, peer: &Arc<Peer>) {
         let mut ways = self.ways();
         ways.retain(|way| way.since.elapsed() < REMEMBERED_FOR && way.peer.strong_count() > 0);
@@ -34,10 +35,14 @@ impl Returns {
             return;
         }
         if ways.len() >= REMEMBERED {
-            let own = ways.iter().position(|way| std::ptr::eq(way.peer.as_ptr(), Arc::as_ptr(peer)));
-            ways.remove(own.unwrap_or(0));
+            let mut counts: HashMap<i64, usize> = HashMap::from([(peer.client_id, 1)]);
+            ways.iter().for_each(|way| *counts.entry(way.client).or_default() += 1);
+            let most = counts.values().copied().max();
+            let oldest = ways.iter().position(|way| counts.get(&way.client).copied() == most);
+            ways.remove(oldest.unwrap_or(0));
         }
-        ways.push_back(Way { query_id: query_id.to_owned(), peer: Arc::downgrade(peer), since: Instant::now() });
+        let (query_id, client) = (query_id.to_owned(), peer.client_id);
+        ways.push_back(Way { query_id, client, peer: Arc::downgrade(peer), since: Instant::now() });
     }
 
     /// Where answers to a question go.
@@ -66,14 +71,20 @@ mod tests {
 
     #[test]
     fn an_id_belongs_to_who_used_it_first_and_nobody_pushes_out_others() {
-        let (returns, first, second) = (Returns::default(), peer(1), peer(2));
+        let (returns, first) = (Returns::default(), peer(1));
         returns.add("q", &first);
-        returns.add("q", &second);
-        for at in 0..2 * REMEMBERED {
-            returns.add(&format!("other-{at}"), &second);
+        // One client, with a connection for each of its questions.
+        let many: Vec<_> = (0..2 * REMEMBERED).map(|_| peer(2)).collect();
+        returns.add("q", &many[0]);
+        for (at, peer) in many.iter().enumerate() {
+            returns.add(&format!("other-{at}"), peer);
         }
         assert!(Arc::ptr_eq(&returns.get("q").expect("a way"), &first));
         assert!(returns.get("other-0").is_none() && returns.get(&format!("other-{}", 2 * REMEMBERED - 1)).is_some());
+        // Whoever comes later still finds a place.
+        let third = peer(3);
+        returns.add("late", &third);
+        assert!(returns.get("late").is_some() && returns.get("q").is_some() && returns.ways().len() == REMEMBERED);
         returns.leave(&first);
         assert!(returns.get("q").is_none());
     }

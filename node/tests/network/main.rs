@@ -1,6 +1,7 @@
 //! The network half of the node, over real sockets: the reference backend below, the protocol's own initiator as the satellite.
 
 mod common;
+mod greedy;
 mod handshake;
 mod opening;
 mod reads;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures_util::{SinkExt as _, StreamExt as _};
+
 use crate::common::{ALLOWED, Fixture, Happened, Told, eventually};
 use hivemind_protocol::{Body, MessageType};
 use tokio_tungstenite::tungstenite::Message;
@@ -159,6 +161,47 @@ async fn who_does_not_answer_a_ping_is_gone_and_who_does_stays() {
     eventually("the mute one is gone", async || mute_is_gone()).await;
     drop(mute);
     eventually("its place is free", async || fixture.node.health().connections == 0).await;
+}
+
+/// On a slow link there is always more to be sent, for a while. Whoever reads it is there, and is heard meanwhile.
+#[tokio::test]
+async fn who_reads_slowly_is_heard_and_stays() {
+    let fixture = Fixture::with(|settings| {
+        settings.limits.outbox_bytes = 32 << 20;
+        settings.limits.ping_interval = Duration::from_secs(1);
+        settings.limits.ping_timeout = Duration::from_secs(2);
+    })
+    .await;
+    let mut satellite = fixture.satellite("kitchen");
+    let tcp = tokio::net::TcpSocket::new_v4().expect("a socket");
+    tcp.set_recv_buffer_size(16 << 10).expect("set");
+    let tcp = tcp.connect(satellite.node).await.expect("a connection");
+    let url = format!("ws://{}/?{}", satellite.node, crate::common::query("kitchen"));
+    satellite.socket = Some(tokio_tungstenite::client_async(url, tcp).await.expect("an upgrade").0);
+    let initiator = satellite.greeted().await.expect("greeted");
+    satellite.shake(initiator).await.expect("a session");
+    satellite.hello("here").await;
+    let words = "word ".repeat(600_000);
+    for _ in 0..3 {
+        satellite.utter(&words).await;
+    }
+    let socket = satellite.socket.as_mut().expect("open");
+    let (mut frames, mut answered) = (0, None);
+    while frames < 3 * words.len() / 65_000 {
+        match socket.next().await.expect("it is not closed").expect("a message") {
+            Message::Binary(_) => frames += 1,
+            Message::Pong(_) => answered = Some(frames),
+            Message::Close(close) => panic!("closed after {frames} frames: {close:?}"),
+            _ => {}
+        }
+        if frames == 1 {
+            socket.send(Message::Ping("there?".into())).await.expect("sent");
+        }
+        tokio::time::sleep(Duration::from_millis(40)).await;
+    }
+    let answered = answered.expect("an answer while there is more to be read");
+    assert!(answered < frames * 3 / 4, "{answered} of {frames}");
+    assert_eq!(fixture.watch.count(|h| matches!(h, Happened::Left(..))), 0);
 }
 
 /// A satellite that never reads is cut, and what waited for it is given back.

@@ -47,6 +47,19 @@ fn repeated_names_are_refused_however_they_are_written() {
 }
 
 #[test]
+fn what_has_too_many_parts_is_not_taken_apart() {
+    let members = |n: usize| format!("{{{}}}", (0..n).map(|n| format!("\"{n}\":0")).collect::<Vec<_>>().join(","));
+    let items = |n: usize| format!("[{}]", vec!["0"; n].join(","));
+    assert_eq!(Object::parse(&members(MAX_PARTS)).expect("an object").iter().count(), MAX_PARTS);
+    assert_eq!(Object::parse(&members(MAX_PARTS + 1)).expect_err("too many"), Malformed::TooMany);
+    assert_eq!(RawJson::parse(&items(MAX_PARTS)).expect("JSON").items().expect("a list").len(), MAX_PARTS);
+    let many = items(MAX_PARTS + 1);
+    assert_eq!(RawJson::parse(&many).expect("JSON").items(), Err(Malformed::TooMany));
+    let inside = format!("{{\"a\":{many}}}");
+    assert_eq!(Object::parse(&inside).expect("an object").get("a").map(RawJson::get), Some(&*many), "it is passed on");
+}
+
+#[test]
 fn values_are_what_they_are() {
     let raw = |text| RawJson::parse(text).expect(text);
     assert_eq!(raw(" \"k\u{fc}che\\n\" ").as_str().as_deref(), Some("k\u{fc}che\n"));

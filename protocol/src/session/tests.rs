@@ -140,13 +140,24 @@ fn chunks_come_in_their_order() {
 #[test]
 fn what_a_long_message_needed_is_let_go() {
     let (mut satellite, mut node) = ends();
-    for frame in sealed(&mut satellite, Body::Json, &vec![b'a'; 1_000_000]) {
-        let _ = node.open(&frame).expect("the next frame");
+    for (at, frame) in sealed(&mut satellite, Body::Json, &vec![b'a'; 1_000_000]).iter().enumerate() {
+        let _ = node.open(frame).expect("the next frame");
+        assert_eq!(node.opener.held(), Some(1_000_000.min((at + 1) * CHUNK)));
     }
     let short = sealed(&mut satellite, Body::Json, b"{}").remove(0);
     assert_eq!(node.open(&short), Ok(Some(Message::Json("{}"))));
     assert!(matches!(node.opener.long, Long::None));
     assert!(node.opener.frame.capacity() <= KEPT);
+
+    for frame in sealed(&mut satellite, Body::Json, &vec![b'a'; 1_000_000]) {
+        let _ = node.open(&frame).expect("the next frame");
+    }
+    node.opener.let_go();
+    assert_eq!(node.opener.held(), None);
+    let first = forged(&mut satellite, &[marker::FIRST_JSON, b'{']);
+    assert_eq!(node.open(&first), Ok(None));
+    node.opener.let_go();
+    assert_eq!(node.opener.held(), Some(1), "what is not whole stays");
 }
 
 #[test]

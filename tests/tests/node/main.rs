@@ -11,6 +11,7 @@ mod admission;
 mod chaos;
 mod crowd;
 mod echo;
+mod greedy;
 mod hive;
 mod hostile;
 mod limits;

@@ -50,7 +50,7 @@ fn what_is_set_is_heeded_and_the_command_line_goes_before_it() {
         "min_password_bits": "55.5",
         OWN: {
             "limits": {"connections": 10, "connections_per_address": 2, "handshakes": 3, "handshake_seconds": 9, "outbox_bytes": 100000,
-                       "derivations": 4},
+                       "incoming_bytes": 70_000_000, "message_seconds": 6, "derivations": 4},
             "client_certificates": "optional",
             "metrics": 9464,
             "audit": {"file": "log/a.jsonl", "max_bytes": 65536, "keep": 0},
@@ -69,6 +69,7 @@ fn what_is_set_is_heeded_and_the_command_line_goes_before_it() {
     let limits = settings.limits;
     assert_eq!((limits.connections, limits.connections_per_address, limits.handshakes, limits.derivations), (10, 2, 3, 4));
     assert_eq!((limits.handshake_time, limits.outbox_bytes), (Duration::from_secs(9), 100_000));
+    assert_eq!((limits.message_time, limits.incoming_bytes), (Duration::from_secs(6), 70_000_000));
     assert_eq!(limits.ping_flood_interval, Duration::from_secs(7));
     assert_eq!((limits.ping_interval, limits.ping_timeout), (Duration::ZERO, Duration::from_secs(20)));
     let timeout = [("HIVEMIND_WEBSOCKET_PING_TIMEOUT", "2.5"), ("HIVEMIND_WEBSOCKET_PING_INTERVAL", "9")];

@@ -15,7 +15,7 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 pub(super) enum Due {
     /// To ask.
     Ping,
-    /// Nothing was heard since it was asked.
+    /// Nothing was heard since it was asked, and it took nothing either.
     Gone,
     /// It was sent something and has not taken any of it.
     Stalled,
@@ -59,11 +59,13 @@ impl Keepalive {
             self.timer.as_mut().reset(now + self.timeout);
             return Some(Due::Ping);
         };
-        let ((waited, before), (_, sent)) = (self.progress, progress);
+        let ((waited, before), (waits, sent)) = (self.progress, progress);
         if waited > 0 && sent == before {
             return Some(Due::Stalled);
         }
-        if !self.heard {
+        // With more to be sent than a connection holds, what was sent was taken by somebody: the question waits behind the rest.
+        let takes = sent > before && (waited > 0 || waits > 0);
+        if !self.heard && !takes {
             return Some(Due::Gone);
         }
         self.timer.as_mut().reset((asked + self.interval).max(now));
@@ -110,6 +112,20 @@ mod tests {
         assert_eq!(next(&mut keepalive, (900, 8)).await.0, Some(Due::Ping));
         keepalive.heard();
         assert_eq!(next(&mut keepalive, (950, 8)).await.0, Some(Due::Stalled));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_what_it_is_sent_has_not_heard_the_question_yet() {
+        let mut keepalive = keepalive();
+        for round in 0..3 {
+            assert_eq!(next(&mut keepalive, (500, 7 + round)).await.0, Some(Due::Ping));
+            assert_eq!(next(&mut keepalive, (500, 8 + round)).await.0, None);
+        }
+        assert_eq!(next(&mut keepalive, (500, 10)).await.0, Some(Due::Ping));
+        assert_eq!(next(&mut keepalive, (500, 10)).await.0, Some(Due::Stalled));
+        let mut keepalive = super::tests::keepalive();
+        assert_eq!(next(&mut keepalive, (0, 7)).await.0, Some(Due::Ping));
+        assert_eq!(next(&mut keepalive, (0, 9)).await.0, Some(Due::Gone), "the question itself went nowhere");
     }
 
     #[tokio::test(start_paused = true)]

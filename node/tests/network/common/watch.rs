@@ -12,6 +12,7 @@ pub(crate) enum Happened {
     Admitted(i64, &'static str),
     Left(Option<u16>, String),
     TooSlow,
+    NotRelayed,
     Called(&'static str, bool),
     Disconnected,
 }
@@ -27,6 +28,7 @@ impl Observer for Watch {
             Event::Admitted { party, pattern, .. } => Happened::Admitted(party.client.unwrap_or_default(), pattern),
             Event::Left { code, reason, .. } => Happened::Left(*code, (*reason).to_owned()),
             Event::TooSlow { .. } => Happened::TooSlow,
+            Event::NotRelayed { .. } => Happened::NotRelayed,
             Event::Called { call, error, .. } => Happened::Called(call, error.is_some()),
             Event::Disconnected { .. } => Happened::Disconnected,
             _ => return,
