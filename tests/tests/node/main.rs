@@ -122,3 +122,9 @@ impl Stage {
 fn peer(device: &str, id: usize, client: &Client, session: &str) -> String {
     format!("{device}::{id}::{}::{session}", client.key)
 }
+
+/// What stands in the audit log and fits, the oldest first.
+fn audited(site: &Site, words: &[&str]) -> Vec<Value> {
+    let all = site.run(&[&["audit", "grep", "--json"], words].concat()).well();
+    all.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+}
