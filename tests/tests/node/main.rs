@@ -15,6 +15,7 @@ mod hostile;
 mod messages;
 mod races;
 mod secrets;
+mod settings;
 mod stopping;
 mod strangers;
 mod takeover;
