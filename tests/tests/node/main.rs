@@ -11,6 +11,7 @@ mod admission;
 mod chaos;
 mod crowd;
 mod echo;
+mod guide;
 mod hostile;
 mod messages;
 mod races;
