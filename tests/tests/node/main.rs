@@ -10,6 +10,7 @@
 mod admission;
 mod chaos;
 mod crowd;
+mod database;
 mod echo;
 mod guide;
 mod hostile;
