@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Write as _};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -53,7 +53,12 @@ impl Raw {
     /// # Panics
     /// If the system does not let it.
     pub fn try_open(port: u16, query: &str) -> Result<Self, String> {
-        let stream = TcpStream::connect(("127.0.0.1", port)).map_err(|e| e.to_string())?;
+        Self::try_from(Ipv4Addr::LOCALHOST, port, query)
+    }
+
+    /// The same from another address of this machine: 127.0.0.2.
+    fn try_from(address: Ipv4Addr, port: u16, query: &str) -> Result<Self, String> {
+        let stream = connected(address, port).map_err(|e| e.to_string())?;
         stream.set_write_timeout(Some(HANGS)).and_then(|()| stream.set_read_timeout(Some(HANGS))).expect("set");
         stream.set_nodelay(true).expect("set");
         let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
@@ -71,6 +76,15 @@ impl Raw {
     #[must_use]
     pub fn of(port: u16, device: &str, key: &str) -> Self {
         Self::open(port, &query(device, key))
+    }
+
+    /// The same from another address of this machine: 127.0.0.2.
+    ///
+    /// # Panics
+    /// If it is not upgraded.
+    #[must_use]
+    pub fn of_at(address: Ipv4Addr, port: u16, device: &str, key: &str) -> Self {
+        Self::try_from(address, port, &query(device, key)).unwrap_or_else(|e| panic!("{device} at {address}: {e}"))
     }
 
     /// The next frame, answering pings.
@@ -178,6 +192,15 @@ impl Raw {
     }
 }
 
+/// A connection to this machine from one of its addresses.
+fn connected(from: Ipv4Addr, port: u16) -> std::io::Result<TcpStream> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    bind(&socket, &SocketAddrV4::new(from, 0))?;
+    connect(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
+    Ok(socket.into())
+}
+
 /// `?authorization=…`, percent-encoded where it has to be.
 #[must_use]
 pub fn query(device: &str, key: &str) -> String {
@@ -228,7 +251,17 @@ impl Device {
     /// # Panics
     /// If the node speaks another protocol.
     pub fn try_up(port: u16, device: &str, client: &Client) -> Result<Self, Frame> {
-        let mut raw = Raw::of(port, device, &client.key);
+        Self::try_up_on(Raw::of(port, device, &client.key), device, client)
+    }
+
+    /// The same on a connection that is there.
+    ///
+    /// # Errors
+    /// The end of the connection.
+    ///
+    /// # Panics
+    /// If the node speaks another protocol.
+    pub fn try_up_on(mut raw: Raw, device: &str, client: &Client) -> Result<Self, Frame> {
         let session = shake(&mut raw, client, &key_of(client))?;
         let mut up = Self { raw, session };
         let session = json!({"session_id": format!("session-of-{device}")});

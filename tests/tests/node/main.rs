@@ -8,6 +8,7 @@
 //! finish, and `--ignored` for the Python node on its other storage.
 
 mod admission;
+mod audited;
 mod chaos;
 mod crowd;
 mod database;
