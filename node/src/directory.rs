@@ -18,7 +18,7 @@ use hivemind_store::clients::{MetadataChange, Pinned};
 use hivemind_store::{Client, Clients, Error, Result};
 use tokio::sync::Mutex;
 
-use crate::event::{Event, Observer};
+use crate::event::{CHANGES, Event, Observer, storage_answers};
 
 use census::Census;
 pub(crate) use census::FILE as CENSUS_FILE;
@@ -67,7 +67,7 @@ pub struct Directory {
     census: Census,
     synced: Mutex<Option<(Instant, Result<(), Unknowable>)>>,
     seen: Seen,
-    /// Whether the last call was answered.
+    /// Whether the last call was answered that says so.
     answers: AtomicBool,
     /// Whether the storage held what it held when it was last counted.
     complete: AtomicBool,
@@ -183,7 +183,7 @@ impl Directory {
     pub async fn changes_since(&self, token: Token) -> Result<(Token, Changes)> {
         let id = self.clients.id();
         let read = async { Ok(self.clients.storage().read(move |backend, cx| backend.changes_since(cx, id, token)).await?) };
-        self.call("changes_since", read).await
+        self.call(CHANGES, read).await
     }
 
     /// Sets a metadata member to a text if the client has none.
@@ -215,8 +215,10 @@ impl Directory {
             _ => None,
         };
         // Mostly it is so already, and a store would be seen by all processors.
-        if self.answers.load(Ordering::Relaxed) != error.is_none() {
-            self.answers.store(error.is_none(), Ordering::Relaxed);
+        if let Some(answers) = storage_answers(call, error)
+            && self.answers.load(Ordering::Relaxed) != answers
+        {
+            self.answers.store(answers, Ordering::Relaxed);
         }
         self.observer.see(&Event::Called { call, took: start.elapsed(), error });
         answer

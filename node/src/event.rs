@@ -113,6 +113,20 @@ pub enum Event<'e> {
     },
 }
 
+/// The call that tells what changed. Backends answer it from what they have heard, also while their server is away.
+pub(crate) const CHANGES: &str = "changes_since";
+
+/// Whether the storage answered, by how a call to it ended; `None` if that does not say.
+pub(crate) fn storage_answers(call: &str, error: Option<Code>) -> Option<bool> {
+    use Code::{Busy, Deadline, Denied, Io, OutcomeUnknown, Panicked, Poisoned, Unavailable};
+    match error {
+        None => (call != CHANGES).then_some(true),
+        Some(Busy | Deadline | Denied | Io | OutcomeUnknown | Panicked | Poisoned | Unavailable) => Some(false),
+        // One record or request is wrong, and that is an answer.
+        Some(_) => Some(true),
+    }
+}
+
 /// Why a connection was ended before its session was up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -10,14 +10,13 @@ mod process;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
-use hivemind_model::Code;
 use hivemind_protocol::MessageType;
 use hivemind_store::clients::CacheCounts;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 
-use crate::event::{Event, Observer, Refusal};
+use crate::event::{Event, Observer, Refusal, storage_answers};
 use numbers::{Calls, Counters, Output, Times};
 
 /// The close codes of denials, as satellites are told them.
@@ -79,7 +78,7 @@ impl Metrics {
         let _ = self.cache.set(counts);
     }
 
-    /// Whether the storage answered the last call to it.
+    /// Whether the storage answered the last call that needed it to.
     #[must_use]
     pub fn storage_is_up(&self) -> bool {
         self.storage_is_up.load(Relaxed)
@@ -136,7 +135,9 @@ impl Observer for Metrics {
             }
             Event::Called { call, took, error } => {
                 self.calls.add(call, *took, *error);
-                set(&self.storage_is_up, !error.is_some_and(is_outage));
+                if let Some(answers) = storage_answers(call, *error) {
+                    set(&self.storage_is_up, answers);
+                }
             }
             Event::Agent { up } => set(&self.agent_is_up, *up),
         }
@@ -148,12 +149,6 @@ fn set(flag: &AtomicBool, value: bool) {
     if flag.load(Relaxed) != value {
         flag.store(value, Relaxed);
     }
-}
-
-/// Whether this says that the storage is away, and not that one record or request is wrong.
-const fn is_outage(code: Code) -> bool {
-    use Code::{Busy, Deadline, Denied, Io, OutcomeUnknown, Panicked, Poisoned, Unavailable};
-    matches!(code, Busy | Deadline | Denied | Io | OutcomeUnknown | Panicked | Poisoned | Unavailable)
 }
 
 #[derive(Debug)]
@@ -180,7 +175,7 @@ impl Collector for Measured {
         let errors = m.calls.known().map(|call| (call.name, &call.errors));
         let (names, errors): (Vec<_>, Vec<_>) = errors.unzip();
         out.matrix("storage_errors", "Calls to the storage that failed", ("call", names.into_iter()), ("code", &errors))?;
-        out.gauge("storage_up", "Whether the storage answered the last call", i64::from(m.storage_is_up()))?;
+        out.gauge("storage_up", "Whether the storage answered the last call that needed it", i64::from(m.storage_is_up()))?;
         out.gauge("agent_up", "Whether the agent can be reached", i64::from(m.agent_is_up.load(Relaxed)))?;
         if let Some(cache) = m.cache.get() {
             let counts = [("hit", cache.hits()), ("miss", cache.misses())];

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hivemind_store::Clients;
 use tokio::net::TcpListener;
@@ -28,6 +28,9 @@ use crate::tls::Encryption;
 
 /// How often the storage's records are counted while nothing else asks for it.
 const COUNT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The same while it is away or lacks some: whoever watches over the node hears soon that it is back, also where nobody is connected.
+const COUNT_AGAIN: Duration = Duration::from_secs(5);
 
 /// Why a node does not start.
 #[derive(Debug)]
@@ -231,10 +234,14 @@ async fn begin(shared: &Arc<Shared>, listeners: Vec<TcpListener>) {
     }
     let directory = Arc::clone(&shared.directory);
     while_running(Box::pin(async move {
+        let mut last = Instant::now();
         loop {
-            tokio::time::sleep(COUNT_INTERVAL).await;
-            // Whatever comes of it is told where it is found.
-            let _ = directory.count().await;
+            tokio::time::sleep(COUNT_AGAIN).await;
+            if last.elapsed() >= COUNT_INTERVAL || !directory.is_well() {
+                // Whatever comes of it is told where it is found.
+                let _ = directory.count().await;
+                last = Instant::now();
+            }
         }
     }));
     for listener in listeners {

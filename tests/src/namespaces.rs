@@ -4,6 +4,7 @@
 //! standard error, past the test harness, and fail if `HIVEMIND_REQUIRE_MOUNT` is set, as `cargo xtask ci` does.
 
 use std::io::Write as _;
+use std::net::Ipv4Addr;
 use std::process::Command;
 
 /// Set for a test that runs in a namespace of its own.
@@ -58,7 +59,7 @@ pub fn in_network_of_its_own(test: &str) {
 ///
 /// # Panics
 /// If the system does not let it.
-pub fn have_addresses(addresses: &[&str]) {
+pub fn have_addresses(addresses: &[Ipv4Addr]) {
     for address in addresses {
         let status = Command::new("sh").args(["-c", &format!("{ADDRESS} {address}/32 dev lo")]).status().expect("sh");
         assert!(status.success(), "{address}");

@@ -4,6 +4,8 @@
 
 mod build;
 mod fuzz;
+#[cfg(unix)]
+mod newcomer;
 mod peers;
 mod tools;
 
@@ -17,7 +19,7 @@ cargo xtask COMMAND
   run [ARGS…]    builds the host and its plugins, puts the plugins beside it, and runs `hivemind-host ARGS`
                  (without ARGS: `listen --agent auto`, a node on the default store, and what to type next)
   stage          the same without running anything
-  test [ARGS…]   sets up the Python peers and runs every test; ARGS go to `cargo test`
+  test [ARGS…]   sets up the Python peers, tries `run`, and runs every test; ARGS go to `cargo test`
   kills [ARGS…]  kills processes that write, over and over, and prints what was found (`--cuts N --seed N`)
   bench [ARGS…]  builds everything optimised and prints the comparisons (`--help` lists them)
   fuzz [ARGS…]   runs the fuzz targets, 20 minutes each (`--help` lists them); needs a nightly compiler and cargo-fuzz
@@ -104,6 +106,8 @@ fn tests() -> Outcome<Command> {
     tools::for_faults()?;
     tools::redis()?;
     build::stage("dev")?;
+    #[cfg(unix)]
+    newcomer::runs()?;
     let mut command = cargo();
     command.args(["test", "--workspace", "--locked"]);
     Ok(command)

@@ -1,6 +1,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use hivemind_model::Code;
+
 use super::*;
 use crate::event::Party;
 
@@ -48,6 +50,11 @@ fn what_happens_is_counted_by_words_of_fixed_lists() {
     assert!(!text.contains("MARK") && text.ends_with("# EOF\n"));
     metrics.see(&Event::Called { call: "touch", took, error: Some(Code::Conflict) });
     assert!(metrics.storage_is_up(), "a conflict is an answer");
+    metrics.see(&Event::Called { call: "by_id", took, error: Some(Code::Unavailable) });
+    metrics.see(&Event::Called { call: "changes_since", took, error: None });
+    assert!(!metrics.storage_is_up(), "nobody was asked what changed");
+    metrics.see(&Event::Called { call: "by_id", took, error: None });
+    assert!(metrics.storage_is_up());
 }
 
 /// All of a list, so that a new word of an event is not forgotten here.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Write as _};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -51,7 +51,7 @@ impl Raw {
     /// # Panics
     /// If the system does not let it.
     pub fn try_open(port: u16, query: &str) -> Result<Self, String> {
-        Self::try_open_at("127.0.0.1", port, query)
+        Self::between(Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST, port, query)
     }
 
     /// The same at another address of this machine.
@@ -61,12 +61,16 @@ impl Raw {
     ///
     /// # Panics
     /// If the system does not let it.
-    pub fn try_open_at(host: &str, port: u16, query: &str) -> Result<Self, String> {
-        let stream = TcpStream::connect((host, port)).map_err(|e| e.to_string())?;
+    pub fn try_open_at(host: Ipv4Addr, port: u16, query: &str) -> Result<Self, String> {
+        Self::between(host, host, port, query)
+    }
+
+    fn between(from: Ipv4Addr, to: Ipv4Addr, port: u16, query: &str) -> Result<Self, String> {
+        let stream = connected(from, to, port).map_err(|e| e.to_string())?;
         stream.set_write_timeout(Some(HANGS)).and_then(|()| stream.set_read_timeout(Some(HANGS))).expect("set");
         stream.set_nodelay(true).expect("set");
         let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
-        let url = format!("ws://{host}:{port}/{query}");
+        let url = format!("ws://{to}:{port}/{query}");
         match tungstenite::client::client_with_config(url, stream, Some(config)) {
             Ok((socket, _)) => Ok(Self { socket }),
             Err(e) => Err(e.to_string()),
@@ -80,6 +84,16 @@ impl Raw {
     #[must_use]
     pub fn of(port: u16, device: &str, key: &str) -> Self {
         Self::open(port, &query(device, key))
+    }
+
+    /// The same from another address of this machine: 127.0.0.2.
+    ///
+    /// # Panics
+    /// If it is not upgraded.
+    #[must_use]
+    pub fn of_at(address: Ipv4Addr, port: u16, device: &str, key: &str) -> Self {
+        Self::between(address, Ipv4Addr::LOCALHOST, port, &query(device, key))
+            .unwrap_or_else(|e| panic!("{device} at {address}: {e}"))
     }
 
     /// The next frame, answering pings.
@@ -187,6 +201,18 @@ impl Raw {
     }
 }
 
+/// A connection to this machine from one of its addresses.
+fn connected(from: Ipv4Addr, to: Ipv4Addr, port: u16) -> std::io::Result<TcpStream> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
+    if from == to {
+        return TcpStream::connect((to, port));
+    }
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    bind(&socket, &SocketAddrV4::new(from, 0))?;
+    connect(&socket, &SocketAddrV4::new(to, port))?;
+    Ok(socket.into())
+}
+
 /// `?authorization=…`, percent-encoded where it has to be.
 #[must_use]
 pub fn query(device: &str, key: &str) -> String {
@@ -237,7 +263,17 @@ impl Device {
     /// # Panics
     /// If the node speaks another protocol.
     pub fn try_up(port: u16, device: &str, client: &Client) -> Result<Self, Frame> {
-        let raw = Raw::of(port, device, &client.key);
+        Self::try_up_on(Raw::of(port, device, &client.key), device, client)
+    }
+
+    /// The same on a connection that is there.
+    ///
+    /// # Errors
+    /// The end of the connection.
+    ///
+    /// # Panics
+    /// If the node speaks another protocol.
+    pub fn try_up_on(raw: Raw, device: &str, client: &Client) -> Result<Self, Frame> {
         let psk_of = |node_id: &str| psk(&client.password, node_id);
         Asked::of(raw, &key_of(client), psk_of)?.answered()?.finish(device)
     }

@@ -252,8 +252,38 @@ impl Site {
     /// If it does not run.
     #[must_use]
     pub fn metrics(&self) -> String {
+        self.serves("/metrics")
+    }
+
+    /// One number of that: of the lines of this name that have all these labels, the sum. `None` if there is no such line.
+    ///
+    /// # Panics
+    /// If the node does not run.
+    #[must_use]
+    pub fn measured(&self, name: &str, labels: &[&str]) -> Option<f64> {
+        let text = self.metrics();
+        let lines = text.lines().filter_map(|line| line.strip_prefix(name));
+        let fitting = lines.filter(|rest| rest.starts_with([' ', '{']) && labels.iter().all(|label| rest.contains(label)));
+        let numbers = fitting.map(|rest| rest.rsplit(' ').next().and_then(|n| n.parse::<f64>().ok()).expect("a number"));
+        numbers.reduce(|sum, number| sum + number)
+    }
+
+    /// How our node says that it is: the HTTP status and what it tells.
+    ///
+    /// # Panics
+    /// If it does not run.
+    #[must_use]
+    pub fn health(&self) -> (u16, Value) {
+        let answer = self.serves("/_healthz");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        (status, serde_json::from_str(body).unwrap_or_else(|e| panic!("{e}: {body}")))
+    }
+
+    fn serves(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.metrics)).expect("it serves metrics");
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("asked");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("asked");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("answered");
         answer

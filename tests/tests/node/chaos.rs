@@ -5,33 +5,34 @@ use std::time::{Duration, Instant};
 use hivemind_tests::clock::Clock;
 use hivemind_tests::mounts::{Mounted, fill, in_namespace, is_inside};
 use hivemind_tests::node::raw::{Device, Frame, Raw, bus};
-use hivemind_tests::waiting::HANGS;
+use hivemind_tests::waiting::{HANGS, wait_until};
 
 use super::*;
+
+/// Sends an utterance: the code of its denial, or `None` if it is on the bus.
+fn sent(device: &mut Device, tap: &Tap) -> Option<String> {
+    let (end, marked) = (Instant::now() + HANGS, format!("{:016x}", fastrand::u64(..)));
+    device.send(UTTERANCE, &json!({"mark": marked}));
+    loop {
+        assert!(Instant::now() < end, "neither denied nor on the bus");
+        if tap.heard().iter().any(|m| m["data"]["mark"] == marked) {
+            return None;
+        }
+        if let Some(denial) = device.hear_soon() {
+            return Some(denial["payload"]["data"]["code"].as_str().expect("a code").to_owned());
+        }
+    }
+}
 
 /// Sends utterances until one passes; gives the codes of the denials before.
 fn until_it_passes(device: &mut Device, tap: &Tap) -> Vec<String> {
     let (end, mut codes) = (Instant::now() + HANGS, Vec::new());
-    for number in 0.. {
+    while let Some(code) = sent(device, tap) {
+        codes.push(code);
         assert!(Instant::now() < end, "nothing passes: {codes:?}");
-        let marked = format!("try {number} of {:016x}", fastrand::u64(..));
-        device.send(UTTERANCE, &json!({"mark": marked}));
-        // One of the two comes: it is denied, or it is on the bus.
-        let denied = loop {
-            if tap.heard().iter().any(|m| m["data"]["mark"] == marked) {
-                break None;
-            }
-            if let Some(denial) = device.hear_soon() {
-                break Some(denial["payload"]["data"]["code"].as_str().expect("a code").to_owned());
-            }
-        };
-        match denied {
-            None => return codes,
-            Some(code) => codes.push(code),
-        }
         std::thread::sleep(Duration::from_millis(20));
     }
-    unreachable!("it ends above")
+    codes
 }
 
 /// The denial of the next utterance.
@@ -40,22 +41,70 @@ fn denied(device: &mut Device) -> String {
     device.wait("hive.policy.denied")["payload"]["data"]["code"].as_str().expect("a code").to_owned()
 }
 
+/// What those hear who watch over the node: its metrics and its health agree, and hold for some of the node's own looks at everything.
+fn watched(site: &Site, storage: bool, agent: bool) {
+    let gauge = |name: &str| site.measured(name, &[]) == Some(1.0);
+    let status = if storage && agent { "ok" } else { "degraded" };
+    let is_so = || {
+        let (code, health) = site.health();
+        let told = (&health["status"], &health["storage"], &health["agent"]);
+        let agree = told == (&json!(status), &json!(storage), &json!(agent));
+        // Who starts the node anew would not help it.
+        (agree && code == 200 && gauge("hivemind_storage_up") == storage && gauge("hivemind_agent_up") == agent)
+            .then_some(())
+            .ok_or_else(|| format!("{code} {health}\n{}", site.metrics()))
+    };
+    wait_until(&format!("{status}, storage {storage}, agent {agent}"), || is_so().is_ok());
+    let end = Instant::now() + Duration::from_millis(3500);
+    while Instant::now() < end {
+        is_so().unwrap_or_else(|found| panic!("it was {status}, and is not any more: {found}"));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Messages of satellites that came to this verdict.
+fn judged(site: &Site, verdict: &str) -> f64 {
+    let label = format!("verdict=\"{verdict}\"");
+    site.measured("hivemind_messages_total", &["envelope=\"bus\"", &label]).unwrap_or_default()
+}
+
+/// Connections that came to this end before a session, or to a session.
+fn shaken(site: &Site, outcome: &str) -> f64 {
+    site.measured("hivemind_handshakes_total", &[&format!("outcome=\"{outcome}\"")]).unwrap_or_default()
+}
+
 #[test]
 fn a_bus_that_is_gone_denies_what_cannot_be_passed_on_and_all_is_well_when_it_is_back() {
     let kitchen = Client::new("key-kitchen");
     let stage = Stage::new(Make::Ours, Backend::Sqlite, std::slice::from_ref(&kitchen));
+    let (tap, site) = (&stage.tap, &stage.site);
     let mut device = Device::up(stage.node.port(), "device", &kitchen);
-    assert_eq!(until_it_passes(&mut device, &stage.tap), [] as [&str; 0]);
-    stage.site.bus().kill();
+    assert_eq!(until_it_passes(&mut device, tap), [] as [&str; 0]);
+    tap.answer(&tap.wait_for(UTTERANCE), "speak", json!({}));
+    device.wait("speak");
+    watched(site, true, true);
+    assert_eq!(site.measured("hivemind_delivered_total", &[]), Some(1.0));
+    assert_eq!((judged(site, "allowed"), judged(site, "backend_unavailable")), (1.0, 0.0));
+    site.bus().kill();
     // The last before the loss is known may still be lost on the way.
-    let end = Instant::now() + HANGS;
-    while device.denied_soon(UTTERANCE).is_none_or(|code| code != "backend_unavailable") {
+    let (end, mut sent) = (Instant::now() + HANGS, 0.0);
+    loop {
         assert!(Instant::now() < end, "never denied");
+        sent += 1.0;
+        if device.denied_soon(UTTERANCE).is_some_and(|code| code == "backend_unavailable") {
+            break;
+        }
     }
-    stage.site.bus().restart();
-    let tap = stage.site.bus().tap();
+    watched(site, true, false);
+    let lost = judged(site, "allowed") - 1.0;
+    assert_eq!(lost + judged(site, "backend_unavailable"), sent);
+    while device.hear_soon().is_some() {}
+    site.bus().restart();
+    let tap = site.bus().tap();
     let codes = until_it_passes(&mut device, &tap);
     assert!(codes.iter().all(|code| code == "backend_unavailable"), "{codes:?}");
+    watched(site, true, true);
+    assert_eq!(judged(site, "allowed"), lost + 2.0);
 }
 
 /// A message is denied rather than let pass unseen, nobody is told that the node does not know them, and nobody has to come back.
@@ -63,12 +112,24 @@ fn a_bus_that_is_gone_denies_what_cannot_be_passed_on_and_all_is_well_when_it_is
 fn a_redis_that_is_gone_denies_and_lets_nobody_in_and_all_is_well_when_it_is_back() {
     let (kitchen, garden) = (Client::new("key-kitchen"), Client::new("key-garden"));
     let stage = Stage::new(Make::Ours, Backend::Redis, &[kitchen.clone(), garden.clone()]);
-    let port = stage.node.port();
+    let (port, site) = (stage.node.port(), &stage.site);
     let mut device = Device::up(port, "device", &kitchen);
     until_it_passes(&mut device, &stage.tap);
-    stage.site.redis().kill();
-    let end = Instant::now() + HANGS;
-    while device.denied_soon(UTTERANCE).is_none_or(|code| code != "policy_error") {
+    let cached = || site.measured("hivemind_cache_lookups_total", &["result=\"hit\""]).expect("it is counted");
+    wait_until("a message's client comes from the cache", || {
+        until_it_passes(&mut device, &stage.tap);
+        cached() > 0.0
+    });
+    watched(site, true, true);
+    assert_eq!(site.measured("hivemind_storage_errors_total", &[]), None);
+    site.redis().kill();
+    let (end, before, mut passed) = (Instant::now() + HANGS, judged(site, "allowed"), 0.0);
+    // What is known of the client counts until it is known that nothing more will be told of it.
+    loop {
+        match sent(&mut device, &stage.tap) {
+            None => passed += 1.0,
+            Some(code) => break assert_eq!(code, "policy_error"),
+        }
         assert!(Instant::now() < end, "never denied");
     }
     for _ in 0..5 {
@@ -76,10 +137,40 @@ fn a_redis_that_is_gone_denies_and_lets_nobody_in_and_all_is_well_when_it_is_bac
         assert_eq!(Raw::of(port, "nobody", "key-of-nobody").end(), Frame::Close(1011, "client database unavailable".to_owned()));
         assert_eq!(denied(&mut device), "policy_error");
     }
-    stage.site.redis().restart();
+    watched(site, false, true);
+    assert_eq!((shaken(site, "admitted"), shaken(site, "storage")), (1.0, 10.0));
+    assert_eq!((judged(site, "allowed") - before, judged(site, "policy_error")), (passed, 6.0));
+    let failed = |call: &str| site.measured("hivemind_storage_errors_total", &[&format!("call=\"{call}\"")]).unwrap_or_default();
+    assert!(failed("by_access_key") >= 10.0 && failed("by_id") >= 6.0, "{}", site.metrics());
+    let told = audited(site, &["--event", "refused", "--outcome", "storage"]);
+    assert!(told.len() == 10 && told.iter().all(|e| e["client"].is_null() && e["address"] == "127.0.0.1"), "{told:?}");
+    site.redis().restart();
     let codes = until_it_passes(&mut device, &stage.tap);
     assert!(codes.iter().all(|code| code == "policy_error"), "{codes:?}");
-    comes_in(port, &garden);
+    let _garden = comes_in(port, &garden);
+    watched(site, true, true);
+    let before = cached();
+    wait_until("the cache is used again", || {
+        until_it_passes(&mut device, &stage.tap);
+        cached() > before
+    });
+    // Each connection came to one end; but the one by which it was seen that the node listens, which asked for nothing.
+    let taken = site.measured("hivemind_connections_taken_total", &[]).expect("it is counted");
+    assert_eq!(site.measured("hivemind_handshakes_total", &[]), Some(taken - 1.0), "{}", site.metrics());
+    assert_eq!((shaken(site, "admitted"), site.measured("hivemind_satellites", &[])), (2.0, Some(2.0)));
+}
+
+/// Nobody is connected who would notice, and whoever watches over the node hears of it all the same, also of the end.
+#[test]
+fn a_redis_that_is_gone_is_told_of_where_nobody_is_connected() {
+    let site = Site::new(Backend::Redis, &[Client::new("key-kitchen")]);
+    let node = site.start(Make::Ours);
+    watched(&site, true, true);
+    site.redis().kill();
+    assert!(matches!(Raw::of(node.port(), "one", "key-kitchen").end(), Frame::Close(1011, _)));
+    watched(&site, false, true);
+    site.redis().restart();
+    watched(&site, true, true);
 }
 
 /// Connects until it is let in, which a node that recovers does soon.

@@ -2,7 +2,7 @@
 //! own.
 
 use std::io::Read as _;
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 
 use hivemind_tests::namespaces::{have_addresses, in_network_of_its_own, is_inside};
 use hivemind_tests::node::raw::{self, Device, Raw};
@@ -21,7 +21,7 @@ fn inside_one_address_gets_its_share_and_no_more() {
     if !is_inside() {
         return;
     }
-    let [here, elsewhere] = ["192.0.2.1", "192.0.2.2"];
+    let [here, elsewhere] = [1, 2].map(|last| Ipv4Addr::new(192, 0, 2, last));
     have_addresses(&[here, elsewhere]);
     let kitchen = Client::new("key-kitchen");
     let site = Site::new(Backend::Sqlite, std::slice::from_ref(&kitchen));
@@ -32,7 +32,7 @@ fn inside_one_address_gets_its_share_and_no_more() {
     let stage = Stage::on(site, Make::Ours);
     let port = stage.node.port();
     // Who connects to an address of this machine comes from the same.
-    let open = |address: &str| Raw::try_open_at(address, port, &raw::query("device", &kitchen.key));
+    let open = |address: Ipv4Addr| Raw::try_open_at(address, port, &raw::query("device", &kitchen.key));
     let mut first = open(here).expect("its first");
     first.opening().expect("it begins");
     let mut second = TcpStream::connect((here, port)).expect("its second, which says nothing");
@@ -56,7 +56,7 @@ fn inside_one_address_gets_its_share_and_no_more() {
         entries.into_iter().filter(|e| e["event"] == "refused" && e["outcome"] == "too_many").collect::<Vec<_>>()
     };
     wait_until("both refusals are in the audit log", || refused().len() == 2);
-    assert!(refused().iter().all(|entry| entry["address"] == here), "{:?}", refused());
+    assert!(refused().iter().all(|entry| entry["address"] == here.to_string()), "{:?}", refused());
     // A place is free again when its connection is gone.
     first.cut();
     wait_until("its place is free", || open(here).is_ok_and(|mut raw| raw.opening().is_ok()));

@@ -8,11 +8,14 @@
 //! finish, and `--ignored` for the Python node on its other storage.
 
 mod admission;
+mod audited;
 mod chaos;
 mod crowd;
+mod database;
 mod echo;
 mod greedy;
 mod hive;
+mod guide;
 mod hostile;
 mod limits;
 mod messages;
@@ -20,6 +23,7 @@ mod pairing;
 mod passwords;
 mod races;
 mod secrets;
+mod settings;
 mod stopping;
 mod strangers;
 mod takeover;
@@ -124,4 +128,10 @@ impl Stage {
 /// The peer that the node makes of a client: its device's name, its number, its name, its session.
 fn peer(device: &str, id: usize, client: &Client, session: &str) -> String {
     format!("{device}::{id}::{}::{session}", client.key)
+}
+
+/// What stands in the audit log and fits, the oldest first.
+fn audited(site: &Site, words: &[&str]) -> Vec<Value> {
+    let all = site.run(&[&["audit", "grep", "--json"], words].concat()).well();
+    all.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
 }

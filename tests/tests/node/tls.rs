@@ -1,9 +1,13 @@
 //! Encrypted connections, and satellites that show a certificate.
 
+use std::net::TcpStream;
 use std::path::Path;
+use std::time::Duration;
 
 use hivemind_tests::redis::Certificates;
+use hivemind_tests::waiting::wait_until;
 use openssl::hash::MessageDigest;
+use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 use openssl::x509::X509;
 
 use super::*;
@@ -83,6 +87,16 @@ fn asked(backend: Backend, configured: &str, words: &[&str], expected: &[(&str, 
         assert_eq!(found, *expected, "{who}, {shows}");
         stage.satellites.ask(who, "close", &json!({}));
     }
+    // Each that is not let in stands in the audit log, with who it was to be.
+    let id = |who: &str| if who == "with" { 2 } else { 1 };
+    let refused: Vec<_> = expected.iter().filter(|(.., found)| *found != "up").map(|(who, ..)| id(who)).collect();
+    let mut told = Vec::new();
+    wait_until("all stand in the audit log", || {
+        told = audited(&stage.site, &["--outcome", "certificate"]);
+        told.len() >= refused.len()
+    });
+    assert!(told.iter().all(|entry| entry["event"] == "refused" && entry["address"] == "127.0.0.1"), "{told:?}");
+    assert_eq!(told.iter().map(|entry| entry["client"].as_i64().expect("a client")).collect::<Vec<_>>(), refused);
 }
 
 const ANOTHER: &str = "client certificate is not the one of this client";
@@ -116,29 +130,13 @@ fn certificates(backend: Backend) {
     );
 }
 
-#[test]
-fn certificates_are_compared_with_those_of_the_records_on_sqlite() {
-    certificates(Backend::Sqlite);
-}
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::Duration;
 
-#[test]
-fn certificates_are_compared_with_those_of_the_records_on_json() {
-    certificates(Backend::Json);
-}
-
-#[test]
-fn certificates_are_compared_with_those_of_the_records_on_redis() {
-    certificates(Backend::Redis);
-}
-
-#[test]
-fn certificates_are_compared_with_those_of_the_records_on_memory() {
-    certificates(Backend::Memory);
-}
-
-/// The option counts and not the file, and what a satellite shows unasked is nobody's business.
-#[test]
-fn where_certificates_are_off_nobody_is_asked() {
-    let all = [("with", "own", "up"), ("with", "foreign", "up"), ("with", "none", "up"), ("without", "foreign", "up")];
-    asked(Backend::Sqlite, "require", &["--client-certs", "off"], &all);
+use hivemind_tests::redis::Certificates;
+use hivemind_tests::waiting::wait_until;
+use openssl::hash::MessageDigest;
+use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
+use openssl::x509::X509;
 }
