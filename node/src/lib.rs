@@ -22,6 +22,7 @@ pub mod outbox;
 mod peer;
 pub mod policy;
 mod psk;
+mod rarely;
 mod relay;
 mod seat;
 pub mod server;

@@ -8,7 +8,7 @@ use hivemind_protocol::{Body, SessionError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::{Established, Who, broken};
+use super::{CLOSE_TIME, Established, Who, broken};
 use crate::close::Close;
 use crate::event::Event;
 use crate::hub::{Arrival, Seat};
@@ -82,7 +82,7 @@ pub(super) async fn run(shared: &Arc<Shared>, established: Established, who: Who
     };
     let close = presence.close.clone().unwrap_or_else(|| Close::new(Close::NORMAL, ""));
     drop(presence);
-    socket.close(&close).await;
+    socket.close(&close, CLOSE_TIME).await;
 }
 
 struct Live<'s, S> {
@@ -148,7 +148,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Live<'_, S> {
         match sealed {
             Ok(()) => None,
             Err(SessionError::TooLarge) => {
-                tracing::warn!(peer = %self.seat.peer(), "a message is longer than a satellite takes, and is not sent");
+                tracing::warn!(peer = self.seat.peer(), "a message is longer than a satellite takes, and is not sent");
                 None
             }
             Err(_) => Some(End::Closed(Close::new(Close::INTERNAL, "the session cannot go on"))),

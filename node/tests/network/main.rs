@@ -2,6 +2,7 @@
 
 mod common;
 mod handshake;
+mod identity;
 mod opening;
 mod session;
 mod storage;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::common::{Fixture, Told, add, eventually};
 use hivemind_model::reference::Reference;
 use hivemind_model::{
-    Applied, Backend, Capabilities, Changes, Collection, CollectionId, Context, Error, KeyRef, Mutation, Page, Query, Report,
-    Result, Row, Token, ValueRef,
+    Applied, Backend, Capabilities, Change, Changes, Collection, CollectionId, Context, Error, KeyRef, Mutation, Page, Query,
+    Report, Result, Row, Token, ValueRef,
 };
 use hivemind_node::event::Refusal;
 use hivemind_protocol::MessageType;
@@ -17,11 +17,29 @@ use hivemind_protocol::MessageType;
 struct Cut {
     inner: Reference,
     is_cut: AtomicBool,
+    /// Somebody sets and resets the key of client 1 whenever it is to be pinned.
+    is_repinned: AtomicBool,
 }
 
 impl Cut {
     fn check(&self) -> Result<&Reference> {
         if self.is_cut.load(Ordering::SeqCst) { Err(Error::unavailable("cut")) } else { Ok(&self.inner) }
+    }
+
+    fn between(&self, cx: &Context<'_>, mutations: &[Mutation]) -> Result<Applied> {
+        let [Mutation::Update { collection, key, changes, when }] = mutations else { return self.inner.apply(cx, mutations) };
+        let (field, pin) = match &changes[..] {
+            [Change::JsonSet { field, name, .. }] if name == "noise_pubkey" => (*field, name),
+            _ => return self.inner.apply(cx, mutations),
+        };
+        let apply = |change: Change, when: Vec<_>| {
+            let (collection, key) = (*collection, key.clone());
+            self.inner.apply(cx, &[Mutation::Update { collection, key, changes: vec![change], when }])
+        };
+        apply(Change::JsonSet { field, name: pin.clone(), json: "\"another\"".to_owned() }, Vec::new())?;
+        let answer = apply(changes[0].clone(), when.clone());
+        apply(Change::JsonUnset { field, name: pin.clone() }, Vec::new())?;
+        answer
     }
 }
 
@@ -51,7 +69,8 @@ impl Backend for Cut {
     }
 
     fn apply(&self, cx: &Context<'_>, mutations: &[Mutation]) -> Result<Applied> {
-        self.check()?.apply(cx, mutations)
+        let inner = self.check()?;
+        if self.is_repinned.load(Ordering::SeqCst) { self.between(cx, mutations) } else { inner.apply(cx, mutations) }
     }
 
     fn changes_since(&self, cx: &Context<'_>, collection: CollectionId, token: Token) -> Result<(Token, Changes)> {
@@ -124,6 +143,21 @@ async fn a_storage_that_fails_during_the_handshake_lets_nobody_in() {
     assert_eq!(satellite.hear().await, unavailable());
     backend.is_cut.store(false, Ordering::SeqCst);
     satellite.connect().await.expect("a session");
+}
+
+/// Its access key is as good as before: told that it is unknown, the stock client would give up for ever.
+#[tokio::test]
+async fn who_is_pinned_and_reset_by_others_meanwhile_may_try_again() {
+    let backend = Arc::new(Cut::default());
+    let fixture = Fixture::over(Arc::clone(&backend) as _, |_| {}).await;
+    let mut satellite = fixture.satellite("kitchen");
+    backend.is_repinned.store(true, Ordering::SeqCst);
+    satellite.connect().await.expect("it believes so");
+    assert_eq!(satellite.hear().await, Told::Closed(1011, "the client was changed; try again".to_owned()));
+    backend.is_repinned.store(false, Ordering::SeqCst);
+    satellite.connect().await.expect("a session");
+    satellite.hello("here").await;
+    eventually("it is in", async || fixture.node.health().satellites == 1).await;
 }
 
 #[tokio::test]

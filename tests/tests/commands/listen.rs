@@ -173,6 +173,24 @@ fn what_is_wrong_is_named_and_nothing_runs() {
     assert!(node.stop().success());
 }
 
+/// Started by another user, or on another machine without the old one's identity: satellites would refuse it for good.
+#[test]
+fn no_identity_is_made_beside_clients_that_are_paired_with_another() {
+    let operator = with_two("hivemind-sqlite-db-plugin");
+    let words = ["--port", "0", "--agent", "echo"];
+    let identity = operator.home().join("config/hivemind");
+    assert!(Running::start(&operator, &words).stop().success(), "nobody is paired yet");
+    operator.run(&["set-metadata", "1", "--key", "noise_pubkey", "--value", &"5f".repeat(32)]).well();
+    assert!(Running::start(&operator, &words).stop().success(), "the identity is there");
+    std::fs::remove_dir_all(&identity).expect("removed");
+    operator
+        .run(&[&["listen", "--host", "127.0.0.1"][..], &words].concat())
+        .fails(3, &["error[identity-missing]", "_identity.json", "unnamed-node_noise.key", "help: ", "--new-identity"]);
+    assert!(!identity.exists(), "nothing is left behind");
+    assert!(Running::start(&operator, &[&words[..], &["--new-identity"]].concat()).stop().success());
+    assert!(identity.join("unnamed-node_noise.key").exists());
+}
+
 /// A node would take the clients that are not there yet for strangers, and satellites that are told so give up for ever.
 #[test]
 fn a_store_that_records_are_being_moved_into_is_refused() {
