@@ -19,6 +19,7 @@ use hivemind_store::{Client, Clients, Error, Result};
 use tokio::sync::Mutex;
 
 use crate::event::{Event, Observer};
+use crate::metrics::is_outage;
 
 use census::Census;
 pub(crate) use census::FILE as CENSUS_FILE;
@@ -214,9 +215,10 @@ impl Directory {
             Err(Error::Backend(error)) => Some(error.code()),
             _ => None,
         };
+        let answers = !error.is_some_and(is_outage);
         // Mostly it is so already, and a store would be seen by all processors.
-        if self.answers.load(Ordering::Relaxed) != error.is_none() {
-            self.answers.store(error.is_none(), Ordering::Relaxed);
+        if self.answers.load(Ordering::Relaxed) != answers {
+            self.answers.store(answers, Ordering::Relaxed);
         }
         self.observer.see(&Event::Called { call, took: start.elapsed(), error });
         answer

@@ -28,8 +28,6 @@ const LONGEST_ID: usize = 512;
 pub(crate) struct Identity {
     /// Unique and stable: the RSA key of a Python node, or a name made once.
     pub(crate) node_id: String,
-    /// The RSA key, where there is one: for INTERCOM.
-    pub(crate) public_key: Option<String>,
     /// Where it stands.
     pub(crate) site_id: Option<String>,
     /// The key that satellites pin.
@@ -40,6 +38,13 @@ impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity").field("node_id", &self.node_id).field("site_id", &self.site_id).finish_non_exhaustive()
     }
+}
+
+/// The files in a folder that are a node's identity, whether they are there or not: nobody else may read or change them.
+#[must_use]
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let members = read(&folder.join(FILE)).unwrap_or_default();
+    vec![folder.join(FILE), key_path(folder, text(&members, "noise_key"), || name_of(&members))]
 }
 
 /// What there is of a node's identity. Looking changes nothing.
@@ -100,12 +105,12 @@ impl Found {
             Some(key) => key,
             None => make_key(&self.key_path)?,
         };
-        Ok(Identity {
-            public_key: node_id.starts_with("-----BEGIN PUBLIC KEY-----").then(|| node_id.clone()),
-            node_id,
-            site_id: text(&self.members, "site_id"),
-            key,
-        })
+        if node_id.starts_with("-----BEGIN PUBLIC KEY-----") {
+            tracing::info!(
+                "INTERCOM for this node itself is not offered: its RSA key is told nobody, and what is sealed for it is dropped"
+            );
+        }
+        Ok(Identity { node_id, site_id: text(&self.members, "site_id"), key })
     }
 }
 
@@ -211,7 +216,7 @@ mod tests {
         let first = open(&place).expect("made");
         assert_eq!(Found::look(&place).expect("looked").missing(), None);
         let again = open(&place).expect("read");
-        assert!(first.node_id.starts_with("hivemind-host-") && first.public_key.is_none());
+        assert!(first.node_id.starts_with("hivemind-host-"));
         assert_eq!((&first.node_id, first.key.public()), (&again.node_id, again.key.public()));
         let written = std::fs::read_to_string(place.join("unnamed-node_noise.key")).expect("a key");
         assert_eq!(written.len(), 64);
@@ -233,7 +238,7 @@ mod tests {
         let key = "77076d0a7318a57d3c16c17251b26a4505b0c6b8c2a0d7e1f6fbd1e6f0f0b3a1";
         std::fs::write(folder.path().join("hall_noise.key"), format!("{key}\n")).expect("written");
         let taken = open(folder.path()).expect("read");
-        assert_eq!((taken.node_id.as_str(), taken.public_key.as_deref()), (pem, Some(pem)));
+        assert_eq!(taken.node_id, pem);
         assert_eq!((taken.site_id.as_deref(), taken.key.to_hex().as_str()), (Some("home"), key));
     }
 

@@ -34,5 +34,6 @@ mod testing;
 mod text;
 mod tls;
 
+pub use identity::files as identity_files;
 pub use server::{Health, Node, StartError};
 pub use tls::fingerprint;

@@ -146,7 +146,7 @@ fn set(flag: &AtomicBool, value: bool) {
 }
 
 /// Whether this says that the storage is away, and not that one record or request is wrong.
-const fn is_outage(code: Code) -> bool {
+pub(crate) const fn is_outage(code: Code) -> bool {
     use Code::{Busy, Deadline, Denied, Io, OutcomeUnknown, Panicked, Poisoned, Unavailable};
     matches!(code, Busy | Deadline | Denied | Io | OutcomeUnknown | Panicked | Poisoned | Unavailable)
 }

@@ -25,6 +25,8 @@ pub(crate) struct Peer {
     name: RwLock<Arc<str>>,
     outbox: Outbox,
     closing: AtomicBool,
+    /// Whether it waits for a look at its client's record.
+    pub(crate) is_unsure: AtomicBool,
 }
 
 impl fmt::Debug for Peer {
@@ -44,6 +46,7 @@ impl Peer {
             name: RwLock::new(Arc::from("")),
             outbox,
             closing: AtomicBool::new(false),
+            is_unsure: AtomicBool::new(false),
         }
     }
 

@@ -119,7 +119,7 @@ impl Stretching {
         let is_new = entry.written.insert(client.id);
         drop(passwords);
         if is_new {
-            tokio::spawn(Arc::clone(self).write(Arc::clone(client), binding, derived.clone()));
+            tokio::spawn(Arc::clone(self).write(Arc::clone(client), known, binding, derived.clone()));
         }
         Pending::Derived(derived)
     }
@@ -144,13 +144,19 @@ impl Stretching {
     }
 
     /// Puts a key into a client's record. A client that was revoked meanwhile stays revoked.
-    async fn write(self: Arc<Self>, client: Arc<Client>, binding: String, derived: Derived) {
+    async fn write(self: Arc<Self>, client: Arc<Client>, known: Known, binding: String, derived: Derived) {
         let Some(psk) = Pending::Derived(derived).wait().await else { return };
         let quoted = |text: &str| format!("\"{text}\"");
         let set = vec![(PSK.to_owned(), quoted(psk.to_hex().as_str())), (PSK_FOR.to_owned(), quoted(&binding))];
         match self.directory.set_metadata(&client, &MetadataChange { set, unset: Vec::new() }).await {
             Ok(_) | Err(Error::Revoked { .. } | Error::Unknown { .. } | Error::Changed { .. }) => {}
-            Err(error) => tracing::warn!(client = client.id, %error, "the key of a client's password could not be kept"),
+            Err(error) => {
+                tracing::warn!(client = client.id, %error, "the key of a client's password could not be kept");
+                // It is tried again when the client comes again.
+                if let Some(password) = self.passwords().get_mut(&known) {
+                    password.written.remove(&client.id);
+                }
+            }
         }
     }
 }

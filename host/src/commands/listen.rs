@@ -23,6 +23,7 @@ use hivemind_node::{Node, StartError};
 use super::{Context, Session};
 use crate::audit::{Entry, Log, Recorder};
 use crate::failure::{Exit, Failure};
+use crate::modes;
 use crate::node::settings::{self, AgentKind, Given, bus_address};
 use crate::offload::Pool;
 use crate::plugins::search::is_privileged;
@@ -151,6 +152,8 @@ pub fn run(args: &Args, cx: &Context<'_>, _out: &mut dyn Write) -> Result<(), Fa
         read.settings.agent = Agent::Echo;
     }
     read.remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
+    let identity = hivemind_node::identity_files(&read.settings.identity);
+    modes::check_files(identity.iter().map(PathBuf::as_path), cx.global.strict)?;
 
     let pool = Arc::new(Pool::new(read.storage_threads));
     let opened = cx.opener.open_on(cx.global, &config, pool)?;

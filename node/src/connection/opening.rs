@@ -56,7 +56,8 @@ pub(super) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
     let session_id = uuid::Uuid::new_v4().to_string();
     let peer = peer_name(&credentials.user_agent, &client, &session_id);
     let identity = &shared.identity;
-    let hello = Hello { node_id: &identity.node_id, pubkey: identity.public_key.as_deref(), peer: &peer }.payload();
+    // The key is for INTERCOM to this node, which has none that it could be opened with.
+    let hello = Hello { node_id: &identity.node_id, pubkey: None, peer: &peer }.payload();
     let pinned = pinned_key(&client);
     let offer = Offer { known_key: pinned.is_some() }.payload();
     socket.put_text(&wrap(MessageType::Hello, &hello));

@@ -191,6 +191,25 @@ fn no_identity_is_made_beside_clients_that_are_paired_with_another() {
     assert!(identity.join("unnamed-node_noise.key").exists());
 }
 
+/// Whoever reads the node's key can be the node to all its satellites.
+#[test]
+fn an_identity_that_others_can_read_is_said_and_refused_if_strict() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let operator = with_two("hivemind-sqlite-db-plugin");
+    let words = ["--port", "0", "--agent", "echo"];
+    let node = Running::start(&operator, &words);
+    assert!(!node.said().contains("chmod"), "{}", node.said());
+    assert!(node.stop().success());
+    let key = operator.home().join("config/hivemind/unnamed-node_noise.key");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).expect("a mode");
+    let strict = [&["listen", "--host", "127.0.0.1", "--strict"][..], &words].concat();
+    operator.run(&strict).fails(3, &["error[loose-mode]", "unnamed-node_noise.key (mode 0644)", "chmod"]);
+    let node = Running::start(&operator, &words);
+    let said = node.said();
+    assert!(said.contains("unnamed-node_noise.key (mode 0644)") && said.contains("run: chmod"), "{said}");
+    assert!(node.stop().success());
+}
+
 /// A node would take the clients that are not there yet for strangers, and satellites that are told so give up for ever.
 #[test]
 fn a_store_that_records_are_being_moved_into_is_refused() {
