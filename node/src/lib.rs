@@ -35,5 +35,6 @@ mod text;
 mod tls;
 
 pub use identity::files as identity_files;
+pub use psk::password_bits;
 pub use server::{Health, Node, StartError};
 pub use tls::fingerprint;
