@@ -24,9 +24,16 @@ use crate::limits::Slot;
 use crate::server::Shared;
 use crate::socket::Socket;
 use crate::tls::{Stream, fingerprint};
+pub(crate) use opening::pinned_key;
 
 /// A request has to be there after this time.
 const HEAD_TIME: Duration = Duration::from_secs(15);
+
+/// How long a satellite has to answer a close that ends its session.
+const CLOSE_TIME: Duration = Duration::from_secs(5);
+
+/// How long strangers have for that, unless their place is needed. A satellite that hears less than all of it comes back.
+const PARTING_TIME: Duration = Duration::from_secs(1);
 
 /// The longest message before the session is up, in bytes. A step of the handshake has some hundreds.
 const LONGEST_STEP: usize = 8192;
@@ -169,7 +176,13 @@ async fn establish(shared: &Arc<Shared>, tcp: TcpStream, slot: &Slot, who: &mut 
         }
         Err(Refused { refusal, close }) => {
             shared.observer.see(&Event::Refused { party: who.party(), refusal });
-            socket.close(&close).await;
+            slot.leaving();
+            let patience = if refusal == Refusal::TooMany { Duration::ZERO } else { PARTING_TIME };
+            tokio::select! {
+                biased;
+                () = socket.close(&close, patience) => {}
+                () = slot.evicted() => {}
+            }
             None
         }
     }

@@ -99,10 +99,12 @@ impl Hub {
         })
     }
 
-    /// Starts the agent and the task that closes the connections of revoked clients, on the current runtime. Both end with the hub.
+    /// Starts the agent and the tasks that close the connections of revoked clients and end questions without an answer, on the current
+    /// runtime. All end with the hub.
     pub fn start(self: &Arc<Self>) {
         Arc::clone(&self.agent).start(Arc::downgrade(self));
         tokio::spawn(watch::watch(Arc::downgrade(self)));
+        tokio::spawn(watch::end_questions(Arc::downgrade(self)));
     }
 
     /// Takes a satellite in. It leaves when the seat is dropped.

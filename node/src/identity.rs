@@ -2,7 +2,8 @@
 //!
 //! Both are the Python node's where there is one: satellites have pinned its key and derived their keys from its id, and a node that
 //! came up with others would be refused by each of them for good. So nothing here is ever made anew in the place of something that is
-//! there but cannot be read. What is made is written as the Python node writes it, so that it can take over in its turn; only its
+//! there but cannot be read, nor made at all without a look at the store: whether clients are [paired](crate::server) with a node whose
+//! identity this is not. What is made is written as the Python node writes it, so that it can take over in its turn; only its
 //! RSA key, of use for INTERCOM alone, is left for it to make.
 
 use std::fmt;
@@ -27,8 +28,6 @@ const LONGEST_ID: usize = 512;
 pub(crate) struct Identity {
     /// Unique and stable: the RSA key of a Python node, or a name made once.
     pub(crate) node_id: String,
-    /// The RSA key, where there is one: for INTERCOM.
-    pub(crate) public_key: Option<String>,
     /// Where it stands.
     pub(crate) site_id: Option<String>,
     /// The key that satellites pin.
@@ -41,36 +40,83 @@ impl fmt::Debug for Identity {
     }
 }
 
-impl Identity {
-    /// Reads the identity in a folder, or makes it.
+/// The files in a folder that are a node's identity, whether they are there or not: nobody else may read or change them.
+#[must_use]
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let members = read(&folder.join(FILE)).unwrap_or_default();
+    vec![folder.join(FILE), key_path(folder, text(&members, "noise_key"), || name_of(&members))]
+}
+
+/// What there is of a node's identity. Looking changes nothing.
+pub(crate) struct Found {
+    folder: PathBuf,
+    members: Map<String, Value>,
+    node_id: Option<String>,
+    key_path: PathBuf,
+    key: Option<StaticKey>,
+}
+
+impl Found {
+    /// Looks for the identity in a folder.
     ///
     /// # Errors
-    /// A text for the operator, if there is one that cannot be read, or none can be made.
-    pub(crate) fn open(folder: &Path) -> Result<Self, String> {
+    /// A text for the operator, if there is one that cannot be read.
+    pub(crate) fn look(folder: &Path) -> Result<Self, String> {
+        let members = read(&folder.join(FILE))?;
+        let key_path = key_path(folder, text(&members, "noise_key"), || name_of(&members));
+        Ok(Self {
+            folder: folder.to_owned(),
+            node_id: text(&members, "public_key"),
+            key: read_key(&key_path)?,
+            members,
+            key_path,
+        })
+    }
+
+    /// What is not there and would be made.
+    pub(crate) fn missing(&self) -> Option<String> {
+        let id = || format!("no id in {}", self.folder.join(FILE).display());
+        let key = || format!("no Noise key at {}", self.key_path.display());
+        match (&self.node_id, &self.key) {
+            (Some(_), Some(_)) => None,
+            (None, Some(_)) => Some(id()),
+            (Some(_), None) => Some(key()),
+            (None, None) => Some(format!("{} and {}", id(), key())),
+        }
+    }
+
+    /// The identity, what is missing made.
+    ///
+    /// # Errors
+    /// A text for the operator, if it cannot be made.
+    pub(crate) fn complete(mut self) -> Result<Identity, String> {
+        let folder = &self.folder;
         files::make_folder(folder).map_err(|e| failed("make the folder of the node's identity", folder, &e))?;
-        let path = folder.join(FILE);
-        let mut members = read(&path)?;
-        let text = |members: &Map<String, Value>, name| match members.get(name) {
-            Some(Value::String(text)) if !text.is_empty() => Some(text.clone()),
-            _ => None,
-        };
-        let node_id = match text(&members, "public_key") {
+        let node_id = match self.node_id {
             Some(id) => id,
-            None => make_id(&path, &mut members)?,
+            None => make_id(&folder.join(FILE), &mut self.members)?,
         };
         if node_id.chars().count() > LONGEST_ID {
             tracing::warn!(
                 "the node's id is longer than {LONGEST_ID} characters: satellites derive their keys at every connection"
             );
         }
-        let key_path = key_path(folder, text(&members, "noise_key"), || name_of(&members));
-        Ok(Self {
-            public_key: node_id.starts_with("-----BEGIN PUBLIC KEY-----").then(|| node_id.clone()),
-            node_id,
-            site_id: text(&members, "site_id"),
-            key: open_key(&key_path)?,
-        })
+        let key = match self.key {
+            Some(key) => key,
+            None => make_key(&self.key_path)?,
+        };
+        if node_id.starts_with("-----BEGIN PUBLIC KEY-----") {
+            tracing::info!(
+                "INTERCOM for this node itself is not offered: its RSA key is told nobody, and what is sealed for it is dropped"
+            );
+        }
+        Ok(Identity { node_id, site_id: text(&self.members, "site_id"), key })
     }
+}
+
+/// A member that is a text and not empty.
+fn text(members: &Map<String, Value>, name: &str) -> Option<String> {
+    members.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
 fn failed(what: &str, path: &Path, error: &dyn fmt::Display) -> String {
@@ -122,10 +168,7 @@ fn key_path(folder: &Path, stored: Option<String>, name: impl FnOnce() -> String
     stored.file_name().map_or_else(|| folder.join(&stored), |name| folder.join(name))
 }
 
-fn open_key(path: &Path) -> Result<StaticKey, String> {
-    if let Some(key) = read_key(path)? {
-        return Ok(key);
-    }
+fn make_key(path: &Path) -> Result<StaticKey, String> {
     let key = StaticKey::generate().map_err(|e| failed("make the node's Noise key", path, &e))?;
     let made = files::create(path, key.to_hex().as_bytes()).map_err(|e| failed("write the node's Noise key", path, &e))?;
     if made {
@@ -156,6 +199,10 @@ fn read_key(path: &Path) -> Result<Option<StaticKey>, String> {
 mod tests {
     use super::*;
 
+    fn open(folder: &Path) -> Result<Identity, String> {
+        Found::look(folder)?.complete()
+    }
+
     fn folder() -> tempfile::TempDir {
         tempfile::tempdir().expect("a folder")
     }
@@ -164,9 +211,12 @@ mod tests {
     fn a_new_node_keeps_what_it_made() {
         let folder = folder();
         let place = folder.path().join("hivemind");
-        let first = Identity::open(&place).expect("made");
-        let again = Identity::open(&place).expect("read");
-        assert!(first.node_id.starts_with("hivemind-host-") && first.public_key.is_none());
+        let missing = Found::look(&place).expect("looked").missing().expect("all of it");
+        assert!(missing.contains(FILE) && missing.contains("unnamed-node_noise.key") && !place.exists(), "{missing}");
+        let first = open(&place).expect("made");
+        assert_eq!(Found::look(&place).expect("looked").missing(), None);
+        let again = open(&place).expect("read");
+        assert!(first.node_id.starts_with("hivemind-host-"));
         assert_eq!((&first.node_id, first.key.public()), (&again.node_id, again.key.public()));
         let written = std::fs::read_to_string(place.join("unnamed-node_noise.key")).expect("a key");
         assert_eq!(written.len(), 64);
@@ -187,8 +237,8 @@ mod tests {
         std::fs::write(folder.path().join(FILE), identity.to_string()).expect("written");
         let key = "77076d0a7318a57d3c16c17251b26a4505b0c6b8c2a0d7e1f6fbd1e6f0f0b3a1";
         std::fs::write(folder.path().join("hall_noise.key"), format!("{key}\n")).expect("written");
-        let taken = Identity::open(folder.path()).expect("read");
-        assert_eq!((taken.node_id.as_str(), taken.public_key.as_deref()), (pem, Some(pem)));
+        let taken = open(folder.path()).expect("read");
+        assert_eq!(taken.node_id, pem);
         assert_eq!((taken.site_id.as_deref(), taken.key.to_hex().as_str()), (Some("home"), key));
     }
 
@@ -196,7 +246,7 @@ mod tests {
     fn an_identity_without_an_id_gets_one_and_keeps_the_rest() {
         let folder = folder();
         std::fs::write(folder.path().join(FILE), r#"{"password": "p", "noise_key": "/not/here/own.key"}"#).expect("written");
-        let made = Identity::open(folder.path()).expect("made");
+        let made = open(folder.path()).expect("made");
         let members = read(&folder.path().join(FILE)).expect("read");
         assert_eq!((members["password"].as_str(), members["public_key"].as_str()), (Some("p"), Some(made.node_id.as_str())));
         assert!(folder.path().join("own.key").is_file());
@@ -207,7 +257,7 @@ mod tests {
         for (file, content) in [(FILE, "{\"name\":"), (FILE, ""), (FILE, "[]"), ("unnamed-node_noise.key", "abc")] {
             let folder = folder();
             std::fs::write(folder.path().join(file), content).expect("written");
-            let error = Identity::open(folder.path()).expect_err("refused");
+            let error = open(folder.path()).expect_err("refused");
             assert!(error.contains(file) && error.contains("restore"), "{error}");
             assert_eq!(std::fs::read_to_string(folder.path().join(file)).expect("still there"), content);
         }

@@ -23,6 +23,7 @@ pub mod outbox;
 mod peer;
 pub mod policy;
 mod psk;
+mod rarely;
 mod relay;
 mod seat;
 pub mod server;
@@ -34,5 +35,7 @@ mod testing;
 mod text;
 mod tls;
 
+pub use identity::files as identity_files;
+pub use psk::password_bits;
 pub use server::{Health, Node, StartError};
 pub use tls::fingerprint;

@@ -2,7 +2,7 @@
 //!
 //! Whoever opens connections and leaves them so cannot lock out others: when there are too many unfinished handshakes, the oldest gives
 //! way to the newest, first among those that have not even named a known access key. An honest satellite needs a second; who dawdles
-//! pays.
+//! pays. And whoever was told to go, and waits until it is gone, gives way to anybody.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -27,6 +27,8 @@ struct State {
     /// Handshakes by age: those that have named no known access key, and those that have.
     strangers: BTreeMap<u64, Arc<Notify>>,
     named: BTreeMap<u64, Arc<Notify>>,
+    /// Those that the node ends, while it waits for the other end to have heard it.
+    leaving: BTreeMap<u64, Arc<Notify>>,
 }
 
 /// A connection's place. It is free again when this is dropped.
@@ -52,12 +54,15 @@ impl Gate {
         self.state().connections
     }
 
-    /// Lets a connection in, at the cost of the oldest unfinished handshake if it must be. `None` if there are too many.
+    /// Lets a connection in, at the cost of the oldest unfinished handshake, or of one that is leaving, if it must be. `None` if there
+    /// are too many.
     pub(crate) fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Slot> {
         let address = address.to_canonical();
         let mut state = self.state();
         if state.connections >= self.limits.connections {
-            return None;
+            // Gone in a moment: for as long there is one more.
+            let (_, eviction) = state.leaving.pop_first()?;
+            eviction.notify_one();
         }
         // Whatever stands before the node on its own machine speaks for many.
         if !address.is_loopback() {
@@ -105,6 +110,13 @@ impl Slot {
         self.gate.state().leave_handshakes(self.number);
     }
 
+    /// It did not come to a session, and is told so. It keeps its place until that is heard, or somebody else needs it.
+    pub(crate) fn leaving(&self) {
+        let mut state = self.gate.state();
+        state.leave_handshakes(self.number);
+        state.leaving.insert(self.number, Arc::clone(&self.eviction));
+    }
+
     /// It has to give way to another.
     pub(crate) async fn evicted(&self) {
         self.eviction.notified().await;
@@ -115,6 +127,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut state = self.gate.state();
         state.leave_handshakes(self.number);
+        state.leaving.remove(&self.number);
         state.connections -= 1;
         let network = network(self.address);
         if let Some(here) = state.addresses.get_mut(&network) {
@@ -171,6 +184,28 @@ mod tests {
         assert!(gate.enter(address("127.0.0.1")).is_none(), "all are taken");
         drop(local);
         assert_eq!((gate.connections(), gate.state().addresses.len()), (4, 2));
+    }
+
+    #[test]
+    fn who_is_leaving_gives_way_when_all_places_are_taken() {
+        let gate = gate(3, 99, 99);
+        let local = address("127.0.0.1");
+        let enter = || gate.enter(local).expect("free");
+        let evicted = |slot: &Slot| slot.evicted().now_or_never().is_some();
+        let (a, b, c) = (enter(), enter(), enter());
+        a.session_up();
+        assert!(gate.enter(local).is_none(), "none is leaving");
+        c.leaving();
+        b.leaving();
+        let d = enter();
+        assert!(evicted(&b) && !evicted(&c), "the oldest");
+        drop(b);
+        let e = enter();
+        assert!(evicted(&c) && !evicted(&d));
+        assert!(gate.enter(local).is_none(), "each gives way once");
+        drop((a, c, d, e));
+        let state = gate.state();
+        assert_eq!((state.connections, state.leaving.len()), (0, 0));
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub(crate) struct Peer {
     /// What its client makes the node hold, with all its connections.
     pub(crate) account: Arc<Account>,
     closing: AtomicBool,
+    /// Whether it waits for a look at its client's record.
+    pub(crate) is_unsure: AtomicBool,
 }
 
 impl fmt::Debug for Peer {
@@ -48,6 +50,7 @@ impl Peer {
             outbox,
             account: Arc::default(),
             closing: AtomicBool::new(false),
+            is_unsure: AtomicBool::new(false),
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod envelope;
 mod flood;
+mod intercom;
 mod ping;
 mod query;
 mod questions;
@@ -20,7 +21,6 @@ use crate::frame::{Frame, quoted};
 use crate::peer::Peer;
 use crate::policy::Denial;
 use crate::seat::{Judged, Seat};
-use crate::text::is_true;
 pub(crate) use envelope::{Inner, Route, is_readable, unwrap};
 use flood::Floods;
 use questions::Questions;
@@ -99,7 +99,16 @@ impl Seat {
         let hub = Arc::clone(self.hub());
         let mut judged = Judged::Passed;
         match inner.envelope.kind {
-            MessageType::Intercom if !is_for_others(&inner.envelope, &hub.node_id) => return Judged::Ignored,
+            MessageType::Intercom => {
+                let pinned = self.standing().client.metadata.text("intercom_pubkey");
+                if !intercom::is_for_others(&inner.envelope, &hub.node_id, pinned.as_deref()) {
+                    tracing::debug!(
+                        peer = self.peer(),
+                        "dropping an INTERCOM that is for this node, or not signed by who sent it"
+                    );
+                    return Judged::Ignored;
+                }
+            }
             MessageType::Bus => {
                 let site = envelope.target_site_id.and_then(RawJson::as_str);
                 if let Some(request) = &inner.request
@@ -131,16 +140,6 @@ impl Seat {
         let payload = format!("{{\"status\":\"error\",\"reason\":\"not_a_rendezvous_node\",\"mailbox_node\":{node}}}");
         self.send(Frame::new(MessageType::Rendezvous, &payload).write());
     }
-}
-
-/// Whether an INTERCOM is to go on: one for another key is, and one for whoever can open it if it is sealed and signed, which is for
-/// its receivers to check. This node has no key of its own that anything could be sealed for.
-fn is_for_others(intercom: &Envelope<'_>, node_id: &str) -> bool {
-    if let Some(key) = intercom.target_pubkey.filter(|key| is_true(*key)) {
-        return key.as_str().is_none_or(|key| key != node_id);
-    }
-    let Ok(payload) = intercom.payload.object() else { return false };
-    ["ciphertext", "signature"].into_iter().all(|name| payload.get(name).is_some_and(is_true))
 }
 
 /// The envelope as it goes on: what its sender wrote, the route with what was added to it, and this node as where the inner one comes

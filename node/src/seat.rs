@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hivemind_protocol::{BinaryFrame, Envelope, EnvelopeError, Message, MessageType, Object, RawJson};
 use hivemind_store::Client;
@@ -27,6 +27,8 @@ const SESSION: usize = 16 << 10;
 const SITE_ID: usize = 512;
 /// The longest id of a session that a satellite is named by.
 const SESSION_ID: usize = 512;
+/// A key is pinned at most this often: HELLO costs a satellite nothing, and what is written waits for a disk.
+const PIN_INTERVAL: Duration = Duration::from_secs(60);
 /// The longest key that is pinned for a client.
 const PUBKEY: usize = 16 << 10;
 /// A longer message is looked at in turn with what others say.
@@ -45,6 +47,8 @@ pub struct Seat {
     admission: Admission,
     /// Whether the agent knows that it is there.
     announced: bool,
+    /// When a key may be pinned next.
+    pin_after: Instant,
 }
 
 impl fmt::Debug for Seat {
@@ -88,6 +92,7 @@ impl Seat {
             standing: Standing::new(arrival.client),
             admission,
             announced: false,
+            pin_after: Instant::now(),
             hub,
             peer,
         }
@@ -234,13 +239,14 @@ impl Seat {
     }
 
     /// The first key that a client shows is the one by which others may know its INTERCOM.
-    async fn pin(&self, key: &str) {
-        let client = &self.standing.client;
+    async fn pin(&mut self, key: &str) {
+        let client = Arc::clone(&self.standing.client);
         let is_pinned = client.metadata.text("intercom_pubkey").is_some_and(|pinned| !pinned.is_empty());
-        if is_pinned || key.is_empty() || key.len() > PUBKEY {
+        if is_pinned || key.is_empty() || key.len() > PUBKEY || Instant::now() < self.pin_after {
             return;
         }
-        if let Err(error) = self.hub.directory.pin(client, "intercom_pubkey", key).await {
+        self.pin_after = Instant::now() + PIN_INTERVAL;
+        if let Err(error) = self.hub.directory.pin(&client, "intercom_pubkey", key).await {
             tracing::warn!(peer = &*self.name, %error, "the client's INTERCOM key is not remembered");
         }
     }

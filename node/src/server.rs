@@ -16,13 +16,15 @@ use crate::agent::Agent;
 use crate::agent::echo::Echo;
 use crate::agent::ovos::Ovos;
 use crate::close::Close;
+use crate::connection::pinned_key;
 use crate::directory::{self, Directory, Unknowable};
 use crate::event::Observer;
 use crate::hub::{self, Hub};
-use crate::identity::Identity;
+use crate::identity::{Found, Identity};
 use crate::limits::Gate;
 use crate::listener;
 use crate::psk::Stretching;
+use crate::rarely::Rarely;
 use crate::settings::{self, Settings};
 use crate::tls::Encryption;
 
@@ -45,6 +47,18 @@ pub enum StartError {
     },
     /// Its identity cannot be read or made.
     Identity(String),
+    /// Clients are paired with a node whose identity this is not: what is missing of it was not made.
+    Unpaired {
+        /// What is not there, and where it should be.
+        missing: String,
+    },
+    /// Its identity is missing, and the storage does not say whether clients are paired with another one.
+    Storage {
+        /// What is not there, and where it should be.
+        missing: String,
+        /// What the storage said.
+        error: hivemind_store::Error,
+    },
     /// Its certificate cannot be read or made.
     Tls(String),
 }
@@ -53,6 +67,15 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bind { address, error } => write!(f, "cannot listen on {address}: {error}"),
+            Self::Unpaired { missing } => write!(
+                f,
+                "clients in the store are paired with a node, but its identity is not here: {missing}; with another one every \
+                 satellite would refuse this node for good"
+            ),
+            Self::Storage { missing, error } => write!(
+                f,
+                "the node's identity is not here ({missing}), and the store does not say whether clients are paired with one: {error}"
+            ),
             Self::Identity(what) | Self::Tls(what) => f.write_str(what),
         }
     }
@@ -87,6 +110,7 @@ pub(crate) struct Shared {
     /// What long messages may take until they are whole and dealt with.
     pub(crate) incoming: Budget,
     pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) rarely: Rarely,
     pub(crate) encryption: Option<Encryption>,
     pub(crate) agent: Arc<dyn Agent>,
     pub(crate) tasks: TaskTracker,
@@ -124,7 +148,7 @@ impl Node {
     /// # Errors
     /// If it cannot; nothing runs then.
     pub async fn start(settings: Settings, clients: Clients, observer: Arc<dyn Observer>) -> Result<Self, StartError> {
-        let (identity, encryption) = open_files(&settings).await?;
+        let (identity, encryption) = open_files(&settings, &clients).await?;
         let bound = listener::bind(&settings.address).await;
         let address = settings.address.clone();
         let fails = |error| StartError::Bind { address, error };
@@ -161,6 +185,7 @@ impl Node {
             hub,
             stretching,
             observer,
+            rarely: Rarely::default(),
             encryption,
             agent,
             tasks: TaskTracker::new(),
@@ -210,14 +235,39 @@ impl Node {
 }
 
 /// Reads or makes what the node keeps in files, where waiting for a disk holds up nobody.
-async fn open_files(settings: &Settings) -> Result<(Identity, Option<Encryption>), StartError> {
-    let (folder, tls) = (settings.identity.clone(), settings.tls.clone());
-    let open = move || {
-        let identity = Identity::open(&folder).map_err(StartError::Identity)?;
+async fn open_files(settings: &Settings, clients: &Clients) -> Result<(Identity, Option<Encryption>), StartError> {
+    let folder = settings.identity.clone();
+    let found = off_network(move || Found::look(&folder).map_err(StartError::Identity)).await?;
+    if let Some(missing) = found.missing().filter(|_| !settings.new_identity) {
+        match has_pairs(clients).await {
+            Ok(false) => {}
+            Ok(true) => return Err(StartError::Unpaired { missing }),
+            Err(error) => return Err(StartError::Storage { missing, error }),
+        }
+    }
+    let tls = settings.tls.clone();
+    off_network(move || {
+        let identity = found.complete().map_err(StartError::Identity)?;
         let encryption = tls.as_ref().map(Encryption::open).transpose().map_err(StartError::Tls)?;
         Ok((identity, encryption))
-    };
-    tokio::task::spawn_blocking(open).await.map_err(|e| StartError::Identity(format!("the identity could not be read: {e}")))?
+    })
+    .await
+}
+
+async fn off_network<T: Send + 'static>(work: impl FnOnce() -> Result<T, StartError> + Send + 'static) -> Result<T, StartError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|e| StartError::Identity(format!("the identity could not be read: {e}")))?
+}
+
+/// Whether any client has a key pinned: then its satellite has one of a node's too.
+async fn has_pairs(clients: &Clients) -> hivemind_store::Result<bool> {
+    let mut pages = clients.pages();
+    while let Some(page) = pages.next().await? {
+        if page.clients.iter().any(|client| pinned_key(client).is_some()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 async fn begin(shared: &Arc<Shared>, listeners: Vec<TcpListener>) {

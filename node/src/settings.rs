@@ -23,6 +23,8 @@ pub struct Settings {
     pub min_password_bits: Option<f64>,
     /// Whether a store without clients is taken for what it is, and not for one that lost them.
     pub allow_empty: bool,
+    /// Whether what is missing of the identity is made although clients of the store are paired with a node.
+    pub new_identity: bool,
     /// What is granted before anybody has proved who they are, and after.
     pub limits: Limits,
     /// Where `/_healthz` and `/metrics` are served; loopback addresses only.

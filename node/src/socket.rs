@@ -33,9 +33,6 @@ const KEEP: usize = 4096;
 /// A reason fits one control frame.
 const LONGEST_REASON: usize = 123;
 
-/// How long a satellite has to answer a close.
-const CLOSE_TIME: Duration = Duration::from_secs(5);
-
 /// A WebSocket, the server's side of it.
 pub(crate) struct Socket<S> {
     stream: S,
@@ -230,9 +227,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         self.out.put(&header, &[]);
     }
 
-    /// Ends the connection: tells the other end why, and waits a little for it to end too. What it still sends is dropped, but read: a
+    /// Ends the connection: tells the other end why, and waits a little, `patience` at most, for it to end too. What it still sends is dropped, but read: a
     /// socket that is closed with something unread takes back what was sent.
-    pub(crate) async fn close(&mut self, close: &Close) {
+    pub(crate) async fn close(&mut self, close: &Close, patience: Duration) {
         let frame = CloseFrame { code: CloseCode::from(close.code), reason: shortened(&close.reason).into() };
         let put = std::future::poll_fn(|cx| {
             let mut bridge = Bridge { stream: &mut self.stream, out: &mut self.out, cx };
@@ -241,7 +238,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             Poll::Ready(())
         });
         put.await;
-        let _ = tokio::time::timeout(CLOSE_TIME, self.part()).await;
+        let _ = tokio::time::timeout(patience, self.part()).await;
     }
 
     async fn part(&mut self) -> io::Result<()> {
@@ -336,7 +333,7 @@ mod tests {
             client.send(Message::text("and another thing")).await.expect("sent");
         }
         let reason = "ü".repeat(80);
-        let end = async { server.close(&Close::new(Close::POLICY, reason)).await };
+        let end = async { server.close(&Close::new(Close::POLICY, reason), Duration::from_secs(5)).await };
         let (got, ()) = tokio::join!(client.next(), end);
         let Some(Ok(Message::Close(Some(frame)))) = got else { panic!("{got:?}") };
         assert_eq!((u16::from(frame.code), frame.reason.as_str()), (1008, "ü".repeat(61).as_str()));

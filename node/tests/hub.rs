@@ -453,6 +453,7 @@ async fn the_first_key_that_a_client_shows_is_pinned() {
     }
     let client = world.clients.by_id(1).await.expect("a store").expect("a client");
     assert_eq!(client.metadata.text("intercom_pubkey").as_deref(), Some("first key"));
+    assert_eq!(world.looks.pins.load(SeqCst), 1, "HELLO costs a satellite nothing");
 }
 
 #[tokio::test]

@@ -38,13 +38,14 @@ impl Gate {
 
     /// The line, if it is to be written by itself; else it is counted. `same` is what it is counted by.
     pub(super) fn pass(&self, same: impl std::hash::Hash, entry: impl FnOnce() -> Entry) -> Option<Entry> {
+        // What a satellite wrote is not read while all others wait.
+        let hash = self.hasher.hash_one(same);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.written < self.budget {
             state.written += 1;
             drop(state);
             return Some(entry());
         }
-        let hash = self.hasher.hash_one(same);
         if let Some(counted) = state.more.get_mut(&hash) {
             counted.count = Some(counted.weight().saturating_add(1));
         } else if state.more.len() < DIFFERENT {
@@ -92,5 +93,21 @@ mod tests {
         assert_eq!(counts.iter().map(Entry::weight).sum::<u64>(), 20_000 - 5);
         assert!(gate.pass(1, || entry(1)).is_some(), "a new window");
         assert!(gate.counts(now + WINDOW, true).is_empty(), "nothing was only counted");
+    }
+
+    /// Every satellite's denials pass through one gate.
+    #[test]
+    fn nothing_is_hashed_while_others_wait() {
+        struct Probe<'g>(&'g Gate);
+        impl std::hash::Hash for Probe<'_> {
+            fn hash<H: std::hash::Hasher>(&self, _: &mut H) {
+                assert!(self.0.state.try_lock().is_ok());
+            }
+        }
+        let gate = Gate::new("denied", 1);
+        for _ in 0..3 {
+            gate.pass(Probe(&gate), || Entry::now("denied"));
+        }
+        assert_eq!(gate.counts(Instant::now(), true)[0].weight(), 2);
     }
 }

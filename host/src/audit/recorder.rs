@@ -123,10 +123,12 @@ impl Observer for Recorder {
                 });
             }
             Event::Judged { party, envelope, message_type, denied: Some(code), .. } => {
-                self.gated(&self.gates.denied, (who(party), *envelope, *message_type, *code), || Entry {
+                // It may be as long as a message.
+                let message_type = short(message_type);
+                self.gated(&self.gates.denied, (who(party), *envelope, message_type.clone(), *code), || Entry {
                     outcome: short(code).into(),
                     envelope: (*envelope).into(),
-                    message_type: short(message_type),
+                    message_type,
                     ..Entry::about("denied", party)
                 });
             }

@@ -152,17 +152,17 @@ fn metadata(args: &Args) -> Result<String, Failure> {
     Ok(format!("{{{}}}", all.join(", ")))
 }
 
-/// Refuses what the node's handshake would refuse later. The estimate is of the first 72 characters, as the Python node's is.
+/// Refuses what the node's handshake would refuse later.
 fn check_strength(password: &str, required: f64) -> Result<(), Failure> {
     if required <= 0.0 {
         return Ok(());
     }
-    let start: String = password.chars().take(72).collect();
-    let estimate = zxcvbn::zxcvbn(&start, &[]);
-    let bits = estimate.guesses_log10() * std::f64::consts::LOG2_10;
+    let bits = hivemind_node::password_bits(password);
     if bits >= required {
         return Ok(());
     }
+    let start: String = password.chars().take(72).collect();
+    let estimate = zxcvbn::zxcvbn(&start, &[]);
     let feedback = estimate.feedback();
     let warning = feedback.and_then(zxcvbn::feedback::Feedback::warning).map(|w| w.to_string());
     let hint = warning.or_else(|| feedback?.suggestions().first().map(ToString::to_string)).unwrap_or_default();

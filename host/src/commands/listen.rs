@@ -23,6 +23,7 @@ use hivemind_node::{Node, StartError};
 use super::{Context, Session};
 use crate::audit::{Entry, Log, Recorder};
 use crate::failure::{Exit, Failure};
+use crate::modes;
 use crate::node::settings::{self, AgentKind, Given, bus_address};
 use crate::offload::Pool;
 use crate::plugins::search::is_privileged;
@@ -61,6 +62,9 @@ pub struct Args {
     /// Start on a store without clients, or with far fewer than before, and take strangers for strangers
     #[arg(long)]
     pub allow_empty: bool,
+    /// Make what is missing of the node's identity although clients are paired with a node: each has to be paired anew
+    #[arg(long)]
+    pub new_identity: bool,
     /// Serve /metrics and /_healthz here: a loopback address and port, or a port
     #[arg(long, value_name = "ADDR", value_parser = settings::parse_metrics)]
     pub metrics: Option<SocketAddr>,
@@ -123,6 +127,7 @@ impl Args {
                 AgentChoice::Auto => None,
             }),
             allow_empty: self.allow_empty,
+            new_identity: self.new_identity,
             metrics: self.metrics,
             audit: self.audit.clone(),
         }
@@ -147,6 +152,8 @@ pub fn run(args: &Args, cx: &Context<'_>, _out: &mut dyn Write) -> Result<(), Fa
         read.settings.agent = Agent::Echo;
     }
     read.remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
+    let identity = hivemind_node::identity_files(&read.settings.identity);
+    modes::check_files(identity.iter().map(PathBuf::as_path), cx.global.strict)?;
 
     let pool = Arc::new(Pool::new(read.storage_threads));
     let opened = cx.opener.open_on(cx.global, &config, pool)?;
@@ -260,6 +267,14 @@ fn refused(error: StartError) -> Failure {
         }
         StartError::Bind { .. } => Failure::new(Exit::Config, "address", message)
             .help("correct `host` and `port` of network_protocol, or --host and --port"),
+        StartError::Unpaired { .. } => Failure::new(Exit::Config, "identity-missing", message).help(
+            "copy that node's identity here, or run as the user it belongs to; --new-identity makes what is missing, and every \
+             satellite has to be paired anew",
+        ),
+        StartError::Storage { error, .. } => {
+            let failure = Failure::from(error);
+            Failure { message, ..failure }
+        }
         StartError::Identity(_) => Failure::new(Exit::Config, "identity", message),
         StartError::Tls(_) => Failure::new(Exit::Config, "certificate", message),
         _ => Failure::new(Exit::Failed, "start", message),

@@ -12,6 +12,7 @@ use hivemind_node::settings::{Agent, ClientCertificates, Limits, Policy, Setting
 use serde_json::Value;
 
 use super::block::Block;
+use super::listener;
 use super::not_offered;
 use crate::audit;
 use crate::config::{Config, Places};
@@ -32,6 +33,9 @@ const OVOS_POLICY: &str = "hivemind-ovos-agent-policy";
 /// How long satellites have to take their leave when the node stops.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// As good as never: ten years.
+const FAR: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
 /// What the command line says, which goes before `server.json`.
 #[derive(Debug, Clone, Default)]
 pub struct Given {
@@ -51,6 +55,8 @@ pub struct Given {
     pub agent: Option<AgentKind>,
     /// `--allow-empty`.
     pub allow_empty: bool,
+    /// `--new-identity`.
+    pub new_identity: bool,
     /// `--metrics`.
     pub metrics: Option<SocketAddr>,
     /// `--audit`.
@@ -103,17 +109,19 @@ fn read_stored(
     let root = Block::root(config.stored());
     let own = root.block(OWN)?;
     own.only(&["limits", "client_certificates", "metrics", "audit", "storage_threads", "stop_seconds"])?;
-    let network = websocket(&root)?;
-    let interval = Duration::try_from_secs_f64(root.number("last_seen_update_interval")?.unwrap_or(60.0));
+    let network = listener::block(&root)?;
+    let identity = places.config.join("hivemind");
+    let address = listener::address(&network, given, &identity)?;
     let settings = Settings {
-        address: address(&network, given)?,
+        address: address.text,
         tls: tls(&network, &own, places, given)?,
-        identity: places.config.join("hivemind"),
+        identity,
         agent: agent(&root, given)?,
         policy: policy(&root)?,
-        last_seen_interval: interval.unwrap_or(Duration::MAX),
+        last_seen_interval: time(root.number("last_seen_update_interval")?.unwrap_or(60.0)),
         min_password_bits: password_bits(&root, environment)?,
         allow_empty: given.allow_empty,
+        new_identity: given.new_identity,
         limits: limits(&root, &network, &own.block("limits")?, environment)?,
         metrics: metrics(&own, given)?,
     };
@@ -122,43 +130,8 @@ fn read_stored(
         audit: audit::Settings::read(config, places, given.audit.as_deref())?,
         storage_threads: size(&own, "storage_threads", 1..=512)?.unwrap_or(16),
         grace: own.whole("stop_seconds", 0..=3600)?.map_or(GRACE, Duration::from_secs),
-        remarks: not_offered::remarks(&root)?,
+        remarks: address.remark.into_iter().chain(not_offered::remarks(&root)?).collect(),
     })
-}
-
-/// The block of the listener. Transports are switched on by their being there, so a list without this one is a node that nobody reaches.
-fn websocket<'c>(root: &Block<'c>) -> Result<Block<'c>, Failure> {
-    let transports = root.block("network_protocol")?;
-    let names: Vec<&str> = transports.names().collect();
-    if transports.is_there() && !names.contains(&WEBSOCKET) {
-        let found = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
-        return Err(Failure::config(format!("network_protocol: expected {WEBSOCKET}, found {found}"))
-            .help(format!("add \"{WEBSOCKET}\": {{}}; it is the transport that this program offers")));
-    }
-    transports.block(WEBSOCKET)
-}
-
-fn address(network: &Block<'_>, given: &Given) -> Result<String, Failure> {
-    let host = match &given.host {
-        Some(host) => host.as_str(),
-        None => network.text("host")?.unwrap_or("0.0.0.0"),
-    };
-    // The Python node takes an address with a scheme too.
-    let host = host.rsplit("://").next().unwrap_or(host).trim_end_matches('/');
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c == '/') {
-        let expected = "expected the name or address of this machine to listen on";
-        return Err(if given.host.is_some() {
-            Failure::usage(format!("--host: {expected}"))
-        } else {
-            Failure::config(format!("{}: {expected}", network.place_of("host")))
-        });
-    }
-    let port = match given.port {
-        Some(port) => u64::from(port),
-        None => network.whole("port", 0..=65535)?.unwrap_or(5678),
-    };
-    Ok(if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") })
 }
 
 fn tls(network: &Block<'_>, own: &Block<'_>, places: &Places, given: &Given) -> Result<Option<Tls>, Failure> {
@@ -297,8 +270,7 @@ fn limits(
     limits.incoming_bytes = size(block, "incoming_bytes", 64 << 20..=1 << 40)?.unwrap_or(limits.incoming_bytes);
     limits.message_time = block.whole("message_seconds", 5..=3600)?.map_or(limits.message_time, Duration::from_secs);
     limits.derivations = size(block, "derivations", 1..=64)?.unwrap_or(limits.derivations);
-    let interval = root.number("ping_flood_interval")?.map(Duration::try_from_secs_f64);
-    limits.ping_flood_interval = interval.map_or(limits.ping_flood_interval, |interval| interval.unwrap_or(Duration::MAX));
+    limits.ping_flood_interval = root.number("ping_flood_interval")?.map_or(limits.ping_flood_interval, time);
     limits.ping_interval = seconds(network, "websocket_ping_interval", environment)?.unwrap_or(limits.ping_interval);
     limits.ping_timeout = seconds(network, "websocket_ping_timeout", environment)?.unwrap_or(limits.ping_timeout);
     Ok(limits)
@@ -315,7 +287,12 @@ fn seconds(network: &Block<'_>, name: &str, environment: &dyn Fn(&str) -> Option
             _ => return Err(Failure::new(Exit::Config, "config", format!("${variable}: expected a number of seconds"))),
         },
     };
-    Ok(Some(Duration::try_from_secs_f64(number).unwrap_or(Duration::MAX)))
+    Ok(Some(time(number)))
+}
+
+/// So many seconds. A node adds times to the clock, which ends somewhere, so that more than [`FAR`] is that.
+fn time(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).map_or(FAR, |time| time.min(FAR))
 }
 
 fn size(block: &Block<'_>, name: &str, range: std::ops::RangeInclusive<u64>) -> Result<Option<usize>, Failure> {

@@ -111,22 +111,31 @@ async fn confirm(shared: &Shared, before: &Client, key: [u8; 32]) -> Result<Arc<
         return Err(Refused::new(Refusal::Handshake, Close::new(Close::INTERNAL, "the password was changed; try again")));
     }
     if let Some(pinned) = pinned_key(&client) {
-        return if pinned == key { Ok(client) } else { Err(foreign_key(&client)) };
+        return if pinned == key { Ok(client) } else { Err(foreign_key(shared, &client)) };
     }
     let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-    match shared.directory.pin(&client, PIN, &hex).await.map_err(refused)? {
-        Pinned::Now => Ok(client),
-        Pinned::Before(pinned) if pinned.eq_ignore_ascii_case(&hex) => Ok(client),
-        Pinned::Before(_) => Err(foreign_key(&client)),
+    match shared.directory.pin(&client, PIN, &hex).await {
+        Ok(Pinned::Now) => Ok(client),
+        Ok(Pinned::Before(pinned)) if pinned.eq_ignore_ascii_case(&hex) => Ok(client),
+        Ok(Pinned::Before(_)) => Err(foreign_key(shared, &client)),
+        // It has another access key, or somebody sets and resets its pin: only who has another key is unknown.
+        Err(Error::Changed { .. }) => {
+            let found = shared.directory.current(client.id, &client.api_key).await.map_err(refused)?;
+            let again = || Refused::new(Refusal::Handshake, Close::new(Close::INTERNAL, "the client was changed; try again"));
+            Err(found.map_or_else(Refused::unknown_key, |_| again()))
+        }
+        Err(error) => Err(refused(error)),
     }
 }
 
-fn foreign_key(client: &Client) -> Refused {
-    tracing::warn!(
-        client = client.id,
-        "it shows another Noise key than the pinned one; if it was set up anew, `hivemind-host reset-noise-pin {}` lets it pair again",
-        client.id
-    );
+fn foreign_key(shared: &Shared, client: &Client) -> Refused {
+    if shared.rarely.may("key", client.id) {
+        tracing::warn!(
+            client = client.id,
+            "it shows another Noise key than the pinned one; if it was set up anew, `hivemind-host reset-noise-pin {}` lets it pair again",
+            client.id
+        );
+    }
     Refused::policy(Refusal::ForeignKey, "client Noise static key contradicts the pinned key")
 }
 
@@ -134,7 +143,7 @@ fn refused(error: Error) -> Refused {
     match error {
         Error::Revoked { .. } | Error::Unknown { .. } | Error::Changed { .. } => Refused::unknown_key(),
         error => {
-            tracing::error!(%error, "a satellite could not be looked up; it is told to try again");
+            tracing::debug!(%error, "a satellite could not be looked up; it is told to try again");
             Refused::storage()
         }
     }

@@ -40,8 +40,9 @@ pub(super) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
     let credentials = Credentials::from_query(query).map_err(|e| Refused::policy(Refusal::NoAuthorization, e.reason()))?;
     who.access_key = credentials.access_key;
     let client = shared.directory.admit(&who.access_key).await.map_err(|error| {
+        // Strangers cause as many of these as they like; that the storage fails is told where it is called.
         if let Unknowable::Storage(error) = &error {
-            tracing::error!(%error, "a satellite could not be looked up; it is told to try again");
+            tracing::debug!(%error, "a satellite could not be looked up; it is told to try again");
         }
         Refused::storage()
     })?;
@@ -55,7 +56,8 @@ pub(super) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
     let session_id = uuid::Uuid::new_v4().to_string();
     let peer = peer_name(&credentials.user_agent, &client, &session_id);
     let identity = &shared.identity;
-    let hello = Hello { node_id: &identity.node_id, pubkey: identity.public_key.as_deref(), peer: &peer }.payload();
+    // The key is for INTERCOM to this node, which has none that it could be opened with.
+    let hello = Hello { node_id: &identity.node_id, pubkey: None, peer: &peer }.payload();
     let pinned = pinned_key(&client);
     let offer = Offer { known_key: pinned.is_some() }.payload();
     socket.put_text(&wrap(MessageType::Hello, &hello));
@@ -65,7 +67,7 @@ pub(super) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// The public key that is pinned for a client, if it is one.
-pub(super) fn pinned_key(client: &Client) -> Option<[u8; 32]> {
+pub(crate) fn pinned_key(client: &Client) -> Option<[u8; 32]> {
     let text = client.metadata.text(PIN)?;
     let mut key = [0; 32];
     (text.len() == 64).then_some(())?;
@@ -82,7 +84,12 @@ async fn strong_password<'c>(shared: &Shared, client: &'c Client) -> Result<&'c 
     if let Some(required) = shared.settings.min_password_bits.filter(|bits| *bits > 0.0) {
         let bits = shared.stretching.bits(password).await;
         if bits < required {
-            tracing::warn!(client = client.id, "its password has about {bits:.0} bits of resistance, {required:.0} are required");
+            if shared.rarely.may("password", client.id) {
+                tracing::warn!(
+                    client = client.id,
+                    "not admitted: its password is easier to guess than min_password_bits ({required:.0}) allows; give it another one"
+                );
+            }
             return Err(Refused::policy(Refusal::Password, "this node requires a stronger password"));
         }
     }
@@ -91,10 +98,17 @@ async fn strong_password<'c>(shared: &Shared, client: &'c Client) -> Result<&'c 
 
 fn check_certificate(shared: &Shared, client: &Client, shown: Option<&str>) -> Result<(), Refused> {
     let policy = shared.encryption.as_ref().map_or(ClientCertificates::Off, |e| e.client_certificates);
-    let stored = client.metadata.text(MEMBER).filter(|stored| !stored.is_empty());
+    let member = client.metadata.member(MEMBER).filter(|stored| !matches!(*stored, "null" | "\"\""));
+    let stored = match member {
+        None if client.metadata.is_unreadable() => Some(None),
+        None => None,
+        Some(_) => Some(client.metadata.text(MEMBER)),
+    };
     let reason = match (policy, stored, shown) {
         (ClientCertificates::Off, ..) | (ClientCertificates::Optional, None, _) => return Ok(()),
-        (_, Some(stored), Some(shown)) if same_fingerprint(&stored, shown) => return Ok(()),
+        // Somebody meant to name one.
+        (_, Some(None), _) => "what is stored as the certificate of this client is none",
+        (_, Some(Some(stored)), Some(shown)) if same_fingerprint(&stored, shown) => return Ok(()),
         (_, Some(_), Some(_)) => "client certificate is not the one of this client",
         (_, None, Some(_)) => "no client certificate is known for this client",
         (_, _, None) => "client certificate required",

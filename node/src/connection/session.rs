@@ -8,7 +8,7 @@ use hivemind_protocol::{Body, SessionError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::{Established, Who, broken};
+use super::{CLOSE_TIME, Established, Who, broken};
 use crate::close::Close;
 use crate::event::Event;
 use crate::hub::{Arrival, Seat};
@@ -86,7 +86,7 @@ pub(super) async fn run(shared: &Arc<Shared>, established: Established, who: Who
     };
     let close = presence.close.clone().unwrap_or_else(|| Close::new(Close::NORMAL, ""));
     drop(presence);
-    socket.close(&close).await;
+    socket.close(&close, CLOSE_TIME).await;
 }
 
 /// A message of which some is sealed. It may be shared with many who get the same, until the last of them has it.
@@ -178,7 +178,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Live<'_, S> {
                 None
             }
             Err(SessionError::TooLarge) => {
-                tracing::warn!(peer = %self.seat.peer(), "a message is longer than a satellite takes, and is not sent");
+                tracing::warn!(peer = self.seat.peer(), "a message is longer than a satellite takes, and is not sent");
                 None
             }
             Err(_) => Some(End::Closed(Close::new(Close::INTERNAL, "the session cannot go on"))),

@@ -4,6 +4,7 @@
 //! its connection is new.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -29,14 +30,20 @@ impl Unsure {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A connection waits once, however often its record changes.
     pub(super) fn add(&self, peer: &Arc<Peer>) {
-        self.queue().push_back(Arc::downgrade(peer));
+        let mut queue = self.queue();
+        if !peer.is_unsure.swap(true, Ordering::Relaxed) {
+            queue.push_back(Arc::downgrade(peer));
+        }
     }
 
     fn take(&self) -> Vec<Arc<Peer>> {
         let mut queue = self.queue();
         let some = AT_ONCE.min(queue.len());
-        queue.drain(..some).filter_map(|peer| peer.upgrade()).collect()
+        let peers: Vec<_> = queue.drain(..some).filter_map(|peer| peer.upgrade()).collect();
+        peers.iter().for_each(|peer| peer.is_unsure.store(false, Ordering::Relaxed));
+        peers
     }
 
     fn is_empty(&self) -> bool {
@@ -56,8 +63,18 @@ pub(super) async fn watch(hub: Weak<Hub>) {
     loop {
         ticks.tick().await;
         let Some(hub) = hub.upgrade() else { return };
-        hub.end_stale_questions();
         token = hub.close_revoked(token).await;
+    }
+}
+
+/// Questions end on time, however long the storage takes to answer.
+pub(super) async fn end_questions(hub: Weak<Hub>) {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(hub) = hub.upgrade() else { return };
+        hub.end_stale_questions();
     }
 }
 
@@ -82,7 +99,8 @@ impl Hub {
             }
             Err(_) => token,
         };
-        for peer in self.unsure.take() {
+        let mut peers = self.unsure.take().into_iter();
+        while let Some(peer) = peers.next() {
             match self.directory.current(peer.client_id, peer.access_key()).await {
                 Ok(Some(_)) => {}
                 Ok(None) => {
@@ -90,10 +108,38 @@ impl Hub {
                         tracing::info!(peer = &*peer.name(), "closing the connection of a revoked client");
                     }
                 }
-                // The storage cannot say; it is asked again.
-                Err(_) => self.unsure.add(&peer),
+                // The storage cannot say; it is asked again later, and not now about each of the others. Those come first then: it may
+                // be this one record alone.
+                Err(_) => {
+                    peers.by_ref().for_each(|peer| self.unsure.add(&peer));
+                    self.unsure.add(&peer);
+                }
             }
         }
         now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::outbox::outbox;
+    use crate::testing::client;
+
+    #[test]
+    fn a_connection_waits_once_however_often_its_record_changes() {
+        let unsure = Unsure::default();
+        let peer = |id| Arc::new(Peer::new(&client(id), Ipv4Addr::LOCALHOST.into(), String::new(), outbox(1000).0));
+        let (first, second) = (peer(1), peer(2));
+        for _ in 0..100 {
+            unsure.add(&first);
+            unsure.add(&second);
+        }
+        assert_eq!(unsure.queue().len(), 2);
+        assert_eq!(unsure.take().len(), 2);
+        unsure.add(&first);
+        assert_eq!(unsure.take().len(), 1, "and again once it was looked at");
     }
 }

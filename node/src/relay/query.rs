@@ -82,7 +82,7 @@ impl Seat {
             Err(_) => return hub.decline(&question),
         };
         if let Err(question) = hub.relay.questions.add(&id, question) {
-            tracing::warn!(peer = self.peer(), "declining a question: too many are open");
+            tracing::debug!(peer = self.peer(), "declining a question: too many are open");
             return hub.decline(&question);
         }
         let data = format!("{{\"utterances\":[{}],\"lang\":{}}}", utterance.said, utterance.lang);
@@ -100,7 +100,7 @@ impl Seat {
         let name = asker.name();
         let is_meant = originator.as_deref() == Some(&*name) || (&*name != self.peer() && route.has(&name));
         if !is_meant {
-            tracing::warn!(from = self.peer(), to = &*name, "dropping an answer that names another receiver than who asked");
+            tracing::debug!(from = self.peer(), to = &*name, "dropping an answer that names another receiver than who asked");
             return Judged::Ignored;
         }
         let raw = |value: Option<RawJson<'_>>| value.map_or("null", RawJson::get).to_owned();

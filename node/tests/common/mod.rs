@@ -36,18 +36,25 @@ pub struct World {
     pub looks: Arc<Looks>,
 }
 
-/// How often the storage was asked what changed.
+/// How often the storage was asked what changed, how often it could not say what a record is, and what was to be pinned.
 #[derive(Debug, Default)]
 pub struct Looks {
     pub answered: AtomicUsize,
     pub failed: AtomicUsize,
+    pub records_failed: AtomicUsize,
+    pub pins: AtomicUsize,
 }
 
 impl Observer for Looks {
     fn see(&self, event: &Event<'_>) {
-        if let Event::Called { call: "changes_since", error, .. } = event {
-            if error.is_some() { &self.failed } else { &self.answered }.fetch_add(1, SeqCst);
-        }
+        let count = match event {
+            Event::Called { call: "changes_since", error: Some(_), .. } => &self.failed,
+            Event::Called { call: "changes_since", .. } => &self.answered,
+            Event::Called { call: "by_id", error: Some(_), .. } => &self.records_failed,
+            Event::Called { call: "pin", .. } => &self.pins,
+            _ => return,
+        };
+        count.fetch_add(1, SeqCst);
     }
 }
 

@@ -3,6 +3,7 @@
 mod common;
 mod greedy;
 mod handshake;
+mod identity;
 mod opening;
 mod reads;
 mod session;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::common::{Fixture, Told, add, eventually};
 use hivemind_model::reference::Reference;
 use hivemind_model::{
-    Applied, Backend, Capabilities, Changes, Collection, CollectionId, Context, Error, KeyRef, Mutation, Page, Query, Report,
-    Result, Row, Token, ValueRef,
+    Applied, Backend, Capabilities, Change, Changes, Code, Collection, CollectionId, Context, Error, KeyRef, Mutation, Page,
+    Query, Report, Result, Row, Token, ValueRef,
 };
 use hivemind_node::event::Refusal;
 use hivemind_protocol::MessageType;
@@ -17,11 +17,33 @@ use hivemind_protocol::MessageType;
 struct Cut {
     inner: Reference,
     is_cut: AtomicBool,
+    /// It is read, and not written.
+    is_full: AtomicBool,
+    /// The records are there, and cannot be read.
+    is_corrupt: AtomicBool,
+    /// Somebody sets and resets the key of client 1 whenever it is to be pinned.
+    is_repinned: AtomicBool,
 }
 
 impl Cut {
     fn check(&self) -> Result<&Reference> {
         if self.is_cut.load(Ordering::SeqCst) { Err(Error::unavailable("cut")) } else { Ok(&self.inner) }
+    }
+
+    fn between(&self, cx: &Context<'_>, mutations: &[Mutation]) -> Result<Applied> {
+        let [Mutation::Update { collection, key, changes, when }] = mutations else { return self.inner.apply(cx, mutations) };
+        let (field, pin) = match &changes[..] {
+            [Change::JsonSet { field, name, .. }] if name == "noise_pubkey" => (*field, name),
+            _ => return self.inner.apply(cx, mutations),
+        };
+        let apply = |change: Change, when: Vec<_>| {
+            let (collection, key) = (*collection, key.clone());
+            self.inner.apply(cx, &[Mutation::Update { collection, key, changes: vec![change], when }])
+        };
+        apply(Change::JsonSet { field, name: pin.clone(), json: "\"another\"".to_owned() }, Vec::new())?;
+        let answer = apply(changes[0].clone(), when.clone());
+        apply(Change::JsonUnset { field, name: pin.clone() }, Vec::new())?;
+        answer
     }
 }
 
@@ -39,6 +61,9 @@ impl Backend for Cut {
     }
 
     fn get_by(&self, cx: &Context<'_>, collection: CollectionId, field: usize, value: ValueRef<'_>) -> Result<Option<Row>> {
+        if self.is_corrupt.load(Ordering::SeqCst) {
+            return Err(Error::corrupt("no record"));
+        }
         self.check()?.get_by(cx, collection, field, value)
     }
 
@@ -51,7 +76,11 @@ impl Backend for Cut {
     }
 
     fn apply(&self, cx: &Context<'_>, mutations: &[Mutation]) -> Result<Applied> {
-        self.check()?.apply(cx, mutations)
+        let inner = self.check()?;
+        if self.is_full.load(Ordering::SeqCst) {
+            return Err(Error::new(Code::Io, false, "full").known_not_applied());
+        }
+        if self.is_repinned.load(Ordering::SeqCst) { self.between(cx, mutations) } else { inner.apply(cx, mutations) }
     }
 
     fn changes_since(&self, cx: &Context<'_>, collection: CollectionId, token: Token) -> Result<(Token, Changes)> {
@@ -124,6 +153,53 @@ async fn a_storage_that_fails_during_the_handshake_lets_nobody_in() {
     assert_eq!(satellite.hear().await, unavailable());
     backend.is_cut.store(false, Ordering::SeqCst);
     satellite.connect().await.expect("a session");
+}
+
+/// Its access key is as good as before: told that it is unknown, the stock client would give up for ever.
+#[tokio::test]
+async fn who_is_pinned_and_reset_by_others_meanwhile_may_try_again() {
+    let backend = Arc::new(Cut::default());
+    let fixture = Fixture::over(Arc::clone(&backend) as _, |_| {}).await;
+    let mut satellite = fixture.satellite("kitchen");
+    backend.is_repinned.store(true, Ordering::SeqCst);
+    satellite.connect().await.expect("it believes so");
+    assert_eq!(satellite.hear().await, Told::Closed(1011, "the client was changed; try again".to_owned()));
+    backend.is_repinned.store(false, Ordering::SeqCst);
+    satellite.connect().await.expect("a session");
+    satellite.hello("here").await;
+    eventually("it is in", async || fixture.node.health().satellites == 1).await;
+}
+
+/// The disk was full when a password was stretched: what came of it is kept when the client comes again.
+#[tokio::test]
+async fn a_stretched_password_that_could_not_be_kept_is_kept_the_next_time() {
+    let backend = Arc::new(Cut::default());
+    let fixture = Fixture::over(Arc::clone(&backend) as _, |_| {}).await;
+    backend.is_full.store(true, Ordering::SeqCst);
+    let mut satellite = fixture.satellite("kitchen");
+    satellite.connect().await.expect("it believes so");
+    assert_eq!(satellite.hear().await, unavailable());
+    eventually("tried", async || fixture.watch.called("set_metadata") == 1).await;
+    backend.is_full.store(false, Ordering::SeqCst);
+    eventually("kept", async || {
+        satellite.connect().await.expect("a session");
+        fixture.stored("kitchen").await.metadata.text("noise_psk").is_some()
+    })
+    .await;
+}
+
+/// One record that cannot be read is no storage that is away.
+#[tokio::test]
+async fn a_record_that_cannot_be_read_is_no_outage() {
+    let backend = Arc::new(Cut::default());
+    let fixture = Fixture::over(Arc::clone(&backend) as _, |_| {}).await;
+    backend.is_corrupt.store(true, Ordering::SeqCst);
+    assert_eq!(told(&fixture, "not cached").await, unavailable());
+    assert!(fixture.node.health().storage);
+    backend.is_corrupt.store(false, Ordering::SeqCst);
+    backend.is_cut.store(true, Ordering::SeqCst);
+    assert_eq!(told(&fixture, "not cached").await, unavailable());
+    assert!(!fixture.node.health().storage);
 }
 
 #[tokio::test]

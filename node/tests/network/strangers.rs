@@ -85,6 +85,27 @@ async fn there_are_no_more_connections_than_there_may_be() {
     a.connect().await.expect("a session");
 }
 
+/// Told to go, and not going: as many as there are places. The next one has one at once.
+#[tokio::test]
+async fn strangers_that_hold_on_after_their_close_keep_nobody_out() {
+    let fixture = Fixture::with(|settings| settings.limits.connections = 3).await;
+    let mut holding = Vec::new();
+    for _ in 0..3 {
+        let mut satellite = fixture.satellite("nobody");
+        satellite.open().await;
+        assert_eq!(satellite.hear().await, Told::Closed(1008, "invalid api key".to_owned()));
+        holding.push(satellite);
+    }
+    let mut satellite = fixture.satellite("kitchen");
+    satellite.connect().await.expect("a session");
+    satellite.hello("here").await;
+    eventually("it is in", async || fixture.node.health().satellites == 1).await;
+    assert_eq!(fixture.watch.refused(Refusal::TooMany), 0);
+    // Nor are they waited for where there is room.
+    eventually("the others are gone", async || fixture.node.health().connections == 1).await;
+    drop(holding);
+}
+
 #[tokio::test]
 async fn other_requests_are_answered_and_done() {
     let fixture = Fixture::new().await;

@@ -142,6 +142,31 @@ async fn client_certificates_are_asked_for_and_compared_as_told() {
     }
 }
 
+/// Somebody meant to bind the client to a certificate, and wrote it down wrongly: it is not admitted without.
+#[tokio::test]
+async fn what_is_stored_as_a_certificate_and_is_none_admits_nobody() {
+    let fixture = fixture(ClientCertificates::Optional).await;
+    let shown = pair();
+    let print = hivemind_node::fingerprint(shown.cert.der());
+    for (stored, admits) in [
+        ("null".to_owned(), true),
+        ("\"\"".to_owned(), true),
+        (format!("[\"{print}\"]"), false),
+        ("5".to_owned(), false),
+        ("{}".to_owned(), false),
+        ("false".to_owned(), false),
+    ] {
+        let change = MetadataChange { set: vec![("client_cert".to_owned(), stored.clone())], unset: Vec::new() };
+        let client = fixture.stored("kitchen").await;
+        fixture.clients.set_metadata(&client, &change).await.expect("set");
+        for shown in [None, Some(&shown)] {
+            let told = told(&fixture, shown).await;
+            let closed = Told::Closed(1008, "what is stored as the certificate of this client is none".to_owned());
+            assert!(if admits { greeted(&told) } else { told == closed }, "{stored}: {told:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn renewed_files_are_used_without_a_restart() {
     let fixture = fixture(ClientCertificates::Off).await;

@@ -177,6 +177,12 @@ impl Metadata {
         if matches!(json::parse(&self.0), Ok(Json::Object(_))) { &self.0 } else { "{}" }
     }
 
+    /// Whether something is stored that is no object, so that nobody knows what it was to say.
+    #[must_use]
+    pub fn is_unreadable(&self) -> bool {
+        !matches!(self.0.trim(), "" | "null") && !matches!(json::parse(&self.0), Ok(Json::Object(_)))
+    }
+
     fn parsed(&self) -> Json<'_> {
         match json::parse(&self.0) {
             Ok(object @ Json::Object(_)) => object,

@@ -174,6 +174,43 @@ fn what_is_wrong_is_named_and_nothing_runs() {
     assert!(node.stop().success());
 }
 
+/// Started by another user, or on another machine without the old one's identity: satellites would refuse it for good.
+#[test]
+fn no_identity_is_made_beside_clients_that_are_paired_with_another() {
+    let operator = with_two("hivemind-sqlite-db-plugin");
+    let words = ["--port", "0", "--agent", "echo"];
+    let identity = operator.home().join("config/hivemind");
+    assert!(Running::start(&operator, &words).stop().success(), "nobody is paired yet");
+    operator.run(&["set-metadata", "1", "--key", "noise_pubkey", "--value", &"5f".repeat(32)]).well();
+    assert!(Running::start(&operator, &words).stop().success(), "the identity is there");
+    std::fs::remove_dir_all(&identity).expect("removed");
+    operator
+        .run(&[&["listen", "--host", "127.0.0.1"][..], &words].concat())
+        .fails(3, &["error[identity-missing]", "_identity.json", "unnamed-node_noise.key", "help: ", "--new-identity"]);
+    assert!(!identity.exists(), "nothing is left behind");
+    assert!(Running::start(&operator, &[&words[..], &["--new-identity"]].concat()).stop().success());
+    assert!(identity.join("unnamed-node_noise.key").exists());
+}
+
+/// Whoever reads the node's key can be the node to all its satellites.
+#[test]
+fn an_identity_that_others_can_read_is_said_and_refused_if_strict() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let operator = with_two("hivemind-sqlite-db-plugin");
+    let words = ["--port", "0", "--agent", "echo"];
+    let node = Running::start(&operator, &words);
+    assert!(!node.said().contains("chmod"), "{}", node.said());
+    assert!(node.stop().success());
+    let key = operator.home().join("config/hivemind/unnamed-node_noise.key");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).expect("a mode");
+    let strict = [&["listen", "--host", "127.0.0.1", "--strict"][..], &words].concat();
+    operator.run(&strict).fails(3, &["error[loose-mode]", "unnamed-node_noise.key (mode 0644)", "chmod"]);
+    let node = Running::start(&operator, &words);
+    let said = node.said();
+    assert!(said.contains("unnamed-node_noise.key (mode 0644)") && said.contains("run: chmod"), "{said}");
+    assert!(node.stop().success());
+}
+
 /// A node would take the clients that are not there yet for strangers, and satellites that are told so give up for ever.
 #[test]
 fn a_store_that_records_are_being_moved_into_is_refused() {

@@ -174,6 +174,20 @@ fn a_redis_that_is_gone_is_told_of_where_nobody_is_connected() {
 }
 
 /// Connects until it is let in, which a node that recovers does soon.
+/// Strangers connect while the storage is away: what they cause is counted, and not written line by line.
+#[test]
+fn an_outage_is_a_few_lines_however_many_come() {
+    let stage = Stage::new(Make::Ours, Backend::Redis, &[Client::new("key-kitchen")]);
+    stage.site.redis().kill();
+    for n in 0..30 {
+        let end = Raw::of(stage.node.port(), "one", &format!("key-{n}")).end();
+        assert!(matches!(&end, Frame::Close(1011, _)), "{end:?}");
+    }
+    let log = stage.node.log();
+    let loud = log.lines().filter(|line| line.contains("ERROR") || line.contains("WARN")).count();
+    assert!(loud < 15 && log.contains("the storage fails"), "{log}");
+}
+
 fn comes_in(port: u16, client: &Client) -> Device {
     let end = Instant::now() + HANGS;
     loop {

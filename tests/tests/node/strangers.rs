@@ -116,6 +116,19 @@ fn no_hello_before_the_session(make: Make) {
     }
 }
 
+/// Whoever knows the access key of a client can try as often as it likes: its operator hears of it once, and nobody how weak it is.
+#[test]
+fn a_weak_password_is_one_line_however_often_it_is_tried() {
+    let stage = Stage::new(Make::Ours, Backend::Sqlite, &[Client::new("key-weak").with_password("password1")]);
+    for _ in 0..5 {
+        let end = Raw::of(stage.node.port(), "one", "key-weak").end();
+        assert!(matches!(&end, Frame::Close(1008, _)), "{end:?}");
+    }
+    let log = stage.node.log();
+    assert_eq!(log.matches("password").count(), 1 + log.matches("min_password_bits").count(), "{log}");
+    assert!(log.contains("min_password_bits (40)") && log.matches("client=1").count() == 1, "{log}");
+}
+
 /// A client with a weak password is refused with a word about it, and the node lives on. The Python node drops the connection, with an
 /// exception that nobody catches.
 fn no_weak_password(make: Make) {

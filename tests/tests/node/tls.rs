@@ -130,13 +130,91 @@ fn certificates(backend: Backend) {
     );
 }
 
-use std::net::TcpStream;
-use std::path::Path;
-use std::time::Duration;
+#[test]
+fn certificates_are_compared_with_those_of_the_records_on_sqlite() {
+    certificates(Backend::Sqlite);
+}
 
-use hivemind_tests::redis::Certificates;
-use hivemind_tests::waiting::wait_until;
-use openssl::hash::MessageDigest;
-use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
-use openssl::x509::X509;
+#[test]
+fn certificates_are_compared_with_those_of_the_records_on_json() {
+    certificates(Backend::Json);
+}
+
+#[test]
+fn certificates_are_compared_with_those_of_the_records_on_redis() {
+    certificates(Backend::Redis);
+}
+
+#[test]
+fn certificates_are_compared_with_those_of_the_records_on_memory() {
+    certificates(Backend::Memory);
+}
+
+/// The option counts and not the file, and what a satellite shows unasked is nobody's business.
+#[test]
+fn where_certificates_are_off_nobody_is_asked() {
+    let all = [("with", "own", "up"), ("with", "foreign", "up"), ("with", "none", "up"), ("without", "foreign", "up")];
+    asked(Backend::Sqlite, "require", &["--client-certs", "off"], &all);
+}
+
+/// The certificate that whoever connects now is shown.
+fn shown(port: u16) -> Vec<u8> {
+    let mut connector = SslConnector::builder(SslMethod::tls_client()).expect("a connector");
+    // As a satellite that was told to accept a certificate of the node's own.
+    connector.set_verify(SslVerifyMode::NONE);
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    let stream = connector.build().connect("localhost", stream).expect("TLS");
+    stream.ssl().peer_certificate().expect("a certificate").to_der().expect("DER")
+}
+
+fn der(pem: &Path) -> Vec<u8> {
+    let pem = std::fs::read(pem).expect("a file");
+    openssl::x509::X509::from_pem(&pem).and_then(|certificate| certificate.to_der()).expect("a certificate")
+}
+
+/// What a renewal that breaks off leaves is not used, and is said; the rest of it is, without a restart. Nobody who is connected notices.
+#[test]
+fn a_renewed_certificate_is_shown_to_who_comes_and_a_broken_one_to_nobody() {
+    let kitchen = Client::new("key-kitchen");
+    let site = Site::new(Backend::Sqlite, std::slice::from_ref(&kitchen));
+    with_tls(&site);
+    let mut stage = Stage::on(site, Make::Ours);
+    let (port, tls) = (stage.site.port(), json!({"tls": true}));
+    assert_eq!(stage.satellites.connect_with("one", &kitchen, &tls), Outcome::Up("XXpsk2".to_owned()));
+    let place = |name: &str| stage.site.home().join("tls").join(name);
+    let old = shown(port);
+    assert_eq!(old, der(&place("node.crt")));
+
+    let renewed = Certificates::new();
+    let [certificate, key] = <[_; 2]>::from(renewed.server()).map(|path| std::fs::read(path).expect("a file"));
+    let mut refused = 0;
+    let mut put = |name: &str, content: &[u8], why: &str| {
+        std::fs::write(place(name), content).expect("written");
+        wait_until(&format!("{name} is refused: {why}"), || {
+            std::thread::sleep(Duration::from_millis(20));
+            let lines = stage.node.log().lines().filter(|line| line.contains("is not used: ")).count();
+            lines > std::mem::replace(&mut refused, lines)
+        });
+        let log = stage.node.log();
+        let said = log.lines().rfind(|line| line.contains("the renewed certificate is not used: ")).expect("a line");
+        assert!(said.contains(name) && said.contains(why), "{said}");
+        assert!(!log.contains("PRIVATE KEY"), "{log}");
+        assert_eq!(shown(port), old);
+    };
+    put("node.crt", &certificate[..certificate.len() / 2], "expected PEM");
+    put("node.crt", &certificate, "cannot be used together");
+    put("node.key", &key[..key.len() / 2], "expected PEM");
+
+    std::fs::write(place("node.key"), &key).expect("written");
+    let new = der(&place("node.crt"));
+    wait_until("the renewed one is shown", || {
+        std::thread::sleep(Duration::from_millis(20));
+        shown(port) == new
+    });
+    assert!(stage.node.log().contains("the renewed certificate is used from now on"), "{}", stage.node.log());
+    stage.satellites.send("one", UTTERANCE, &json!({"n": 1}));
+    stage.tap.wait_for(UTTERANCE);
+    let ended = stage.satellites.try_ask("one", "end", &json!({"seconds": 0}));
+    assert!(ended.is_err(), "the old connection has ended: {ended:?}");
+    assert_eq!(stage.satellites.connect_with("one", &kitchen, &tls), Outcome::Up("KKpsk0".to_owned()));
 }

@@ -30,10 +30,56 @@ fn an_empty_file_means_what_the_python_node_assumes() {
         assert!(matches!(&settings.agent, Agent::Ovos { url } if url == "ws://127.0.0.1:8181/core"));
         assert_eq!((settings.policy, settings.last_seen_interval), (vec![Policy::Ovos], Duration::from_secs(60)));
         assert_eq!((settings.min_password_bits, settings.limits), (Some(40.0), Limits::default()));
-        assert!(settings.identity.ends_with("c/hivemind") && read.remarks.is_empty());
+        assert!(settings.identity.ends_with("c/hivemind") && read.remarks.iter().any(|r| r.starts_with("presence ")));
         assert!(read.audit.file.is_some_and(|file| file.ends_with("d/hivemind-core/audit.jsonl")));
     }
     drop(first_run);
+}
+
+/// `hivemind-client set-identity --host 127.0.0.1` keeps a Python node to this machine whose block says nothing else.
+#[test]
+fn a_listener_without_an_address_is_where_the_identity_says() {
+    let listening = |network: serde_json::Value, identity: &str, given: &Given| {
+        let (_root, config, places) = config(&json!({"network_protocol": {WEBSOCKET: network}}));
+        let folder = places.config.join("hivemind");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::write(folder.join("_identity.json"), identity).expect("written");
+        let read = read(&config, &places, given, &|_| None).expect("read");
+        let said = read.remarks.iter().any(|remark| remark.contains("_identity.json"));
+        (read.settings.address, said)
+    };
+    let identity = r#"{"default_master": "ws://127.0.0.1", "default_port": 7000}"#;
+    let nothing = Given::default();
+    for (network, identity, address, said) in [
+        (json!({}), identity, "127.0.0.1:7000", true),
+        (json!({"host": "", "port": null}), identity, "127.0.0.1:7000", true),
+        (json!({"host": "0.0.0.0"}), identity, "0.0.0.0:7000", true),
+        (json!({"port": 1}), identity, "127.0.0.1:1", true),
+        (json!({"host": "0.0.0.0", "port": 1}), identity, "0.0.0.0:1", false),
+        (json!({}), r#"{"default_master": "", "default_port": "7001"}"#, "0.0.0.0:7001", true),
+        (json!({}), r#"{"default_master": null, "default_port": 0}"#, "0.0.0.0:5678", false),
+        (json!({}), "{}", "0.0.0.0:5678", false),
+    ] {
+        assert_eq!(listening(network.clone(), identity, &nothing), (address.to_owned(), said), "{network} {identity}");
+    }
+    let given = Given { host: Some("::1".to_owned()), port: Some(2), ..Given::default() };
+    assert_eq!(listening(json!({}), identity, &given), ("[::1]:2".to_owned(), false));
+}
+
+/// Added to the clock, a time that is too long is a panic in every session.
+#[test]
+fn times_without_end_can_be_added_to_the_clock() {
+    for seconds in [1e10, 1e18, 1e20, 1e300] {
+        let read = of(&json!({
+            "network_protocol": {WEBSOCKET: {"websocket_ping_interval": seconds, "websocket_ping_timeout": seconds}},
+            "last_seen_update_interval": seconds,
+            "ping_flood_interval": seconds,
+        }));
+        let limits = read.settings.limits;
+        for time in [read.settings.last_seen_interval, limits.ping_flood_interval, limits.ping_interval + limits.ping_timeout] {
+            assert!(std::time::Instant::now().checked_add(time).is_some_and(|_| time >= FAR), "{seconds}");
+        }
+    }
 }
 
 #[test]
@@ -89,6 +135,7 @@ fn what_is_set_is_heeded_and_the_command_line_goes_before_it() {
         client_certificates: Some(ClientCertificates::Require),
         agent: Some(AgentKind::Echo),
         allow_empty: true,
+        new_identity: true,
         metrics: Some(([127, 0, 0, 2], 1).into()),
         audit: Some("/a".into()),
     };
@@ -96,7 +143,7 @@ fn what_is_set_is_heeded_and_the_command_line_goes_before_it() {
     let tls = read.settings.tls.expect("TLS");
     assert_eq!((tls.folder, tls.name.as_str(), tls.client_certificates), ("/other".into(), "m", ClientCertificates::Require));
     assert_eq!((read.settings.address.as_str(), read.settings.allow_empty), ("127.0.0.1:0", true));
-    assert!(matches!(read.settings.agent, Agent::Echo));
+    assert!(matches!(read.settings.agent, Agent::Echo) && read.settings.new_identity);
     assert_eq!((read.settings.metrics, read.audit.file), (given.metrics, Some("/a".into())));
 }
 
@@ -171,13 +218,22 @@ fn what_is_switched_on_and_not_offered_is_said() {
         "network_protocol": {WEBSOCKET: {"trusted_proxy_cidrs": "10.0.0.0/8"}, "hivemind-http-plugin": {}},
         "upstream": {"enabled": true, "key": "MARK"},
         "rendezvous": {"enabled": true},
+        "presence": {"enabled": true},
         "binary_protocol": {"module": "x"},
         "utterance_transformers": {"y": {}},
         "metadata_transformers": {},
     });
     let remarks = of(&stored).remarks;
-    assert_eq!(remarks.len(), 6, "{remarks:?}");
+    assert_eq!(remarks.len(), 7, "{remarks:?}");
     assert!(!remarks.concat().contains("MARK"));
+    // What a Python node does unasked is said too, unless it was switched off.
+    let said = |stored: &serde_json::Value| {
+        let remarks = of(stored).remarks;
+        let of = |what: &str| remarks.iter().filter(|remark| remark.starts_with(what)).count();
+        (of("presence "), of("network_protocol "))
+    };
+    assert_eq!(said(&json!({})), (1, 1));
+    assert_eq!(said(&json!({"presence": {"enabled": false}, "network_protocol": {WEBSOCKET: {}}})), (0, 0));
 }
 
 #[test]

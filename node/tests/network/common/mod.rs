@@ -47,6 +47,7 @@ pub(crate) fn settings(folder: &TempDir) -> Settings {
         last_seen_interval: Duration::from_secs(60),
         min_password_bits: Some(40.0),
         allow_empty: false,
+        new_identity: false,
         limits: Limits::default(),
         metrics: None,
     }
