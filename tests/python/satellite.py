@@ -134,6 +134,11 @@ class Satellite(HiveMessageBusClient):
         except ConnectionRefusedError:
             pass  # written down where it was noticed
 
+    def wait_for_handshake(self, timeout=5, max_retries=None):
+        # On a machine that derives for longer than this the client would begin once more on the same connection,
+        # which ends the session that it gets.
+        super().wait_for_handshake(timeout=100, max_retries=max_retries)
+
     def hear(self, text):
         self.diary.write("heard", json.loads(text))
 
