@@ -11,10 +11,11 @@ use flate2::read::ZlibDecoder;
 
 use crate::message_type::MessageType;
 use crate::object::RawJson;
-use crate::session::MAX_BODY;
 
 /// The longest metadata read from a frame, once it is decompressed.
 const MAX_INFLATED_METADATA: usize = 64 << 10;
+/// The longest payload, once it is decompressed: a frame of a kilobyte may hold a megabyte, and nobody is offered to send these.
+const MAX_INFLATED_PAYLOAD: usize = 1 << 20;
 /// The highest `bin_type` that there is; others are read as 0, which says nothing.
 const MAX_BIN_TYPE: u8 = 6;
 
@@ -88,7 +89,7 @@ impl BinaryFrame {
             let payload = bits.rest()?;
             return Ok(Self { kind, metadata, bin_type: if bin_type > MAX_BIN_TYPE { 0 } else { bin_type }, payload });
         }
-        let payload = object(inflated(bits.rest()?, is_compressed, MAX_BODY)?).ok_or(FrameError::Payload)?;
+        let payload = object(inflated(bits.rest()?, is_compressed, MAX_INFLATED_PAYLOAD)?).ok_or(FrameError::Payload)?;
         Ok(Self { kind, metadata, bin_type: 0, payload: payload.into_bytes() })
     }
 

@@ -38,13 +38,16 @@ fn is_versioned(frame: &[u8]) -> bool {
 #[test]
 fn what_inflates_without_end_is_refused() {
     use std::io::Write as _;
-    let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
-    zlib.write_all(&vec![b' '; MAX_BODY + 1]).expect("compressed");
-    let bomb = zlib.finish().expect("compressed");
-    assert!(bomb.len() < 100_000);
     // A bus message, compressed, no metadata.
-    let frame = [&[0x80 | 1 << 1 | 1, 0], bomb.as_slice()].concat();
-    assert_eq!(BinaryFrame::parse(&frame), Err(FrameError::Compression));
+    let frame = |length: usize| {
+        let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+        zlib.write_all(&[b"{}", " ".repeat(length - 2).as_bytes()].concat()).expect("compressed");
+        let frame = [&[0x80 | 1 << 1 | 1, 0], zlib.finish().expect("compressed").as_slice()].concat();
+        assert!(frame.len() < 2000);
+        BinaryFrame::parse(&frame)
+    };
+    assert_eq!(frame(MAX_INFLATED_PAYLOAD).expect("a frame").payload.len(), MAX_INFLATED_PAYLOAD);
+    assert_eq!(frame(MAX_INFLATED_PAYLOAD + 1), Err(FrameError::Compression));
 }
 
 #[test]
