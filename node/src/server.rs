@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hivemind_store::Clients;
 use tokio::net::TcpListener;
@@ -27,6 +27,8 @@ use crate::tls::Encryption;
 
 /// How often the storage's records are counted while nothing else asks for it.
 const COUNT_INTERVAL: Duration = Duration::from_secs(60);
+/// The same while it does not answer, or not all are there.
+const RECOUNT_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Why a node does not start.
 #[derive(Debug)]
@@ -227,10 +229,14 @@ async fn begin(shared: &Arc<Shared>, listeners: Vec<TcpListener>) {
     }
     let directory = Arc::clone(&shared.directory);
     while_running(Box::pin(async move {
+        let mut last = Instant::now();
         loop {
-            tokio::time::sleep(COUNT_INTERVAL).await;
-            // Whatever comes of it is told where it is found.
-            let _ = directory.count().await;
+            tokio::time::sleep(RECOUNT_INTERVAL).await;
+            if !directory.is_well() || last.elapsed() >= COUNT_INTERVAL {
+                // Whatever comes of it is told where it is found.
+                let _ = directory.count().await;
+                last = Instant::now();
+            }
         }
     }));
     for listener in listeners {

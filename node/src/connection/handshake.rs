@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use super::Refused;
 use super::opening::{Opened, PIN, pinned_key};
 use crate::close::Close;
+use crate::directory::Unknowable;
 use crate::event::Refusal;
 use crate::server::Shared;
 use crate::socket::Socket;
@@ -105,7 +106,7 @@ fn invalid_message() -> Refused {
 
 /// Looks at the record again and pins the key if none is pinned.
 async fn confirm(shared: &Shared, before: &Client, key: [u8; 32]) -> Result<Arc<Client>, Refused> {
-    let found = shared.directory.current(before.id, &before.api_key).await.map_err(refused)?;
+    let found = shared.directory.current(before.id, &before.api_key).await?;
     let client = found.ok_or_else(Refused::unknown_key)?;
     if client.password != before.password {
         return Err(Refused::new(Refusal::Handshake, Close::new(Close::INTERNAL, "the password was changed; try again")));
@@ -114,10 +115,16 @@ async fn confirm(shared: &Shared, before: &Client, key: [u8; 32]) -> Result<Arc<
         return if pinned == key { Ok(client) } else { Err(foreign_key(&client)) };
     }
     let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-    match shared.directory.pin(&client, PIN, &hex).await.map_err(refused)? {
-        Pinned::Now => Ok(client),
-        Pinned::Before(pinned) if pinned.eq_ignore_ascii_case(&hex) => Ok(client),
-        Pinned::Before(_) => Err(foreign_key(&client)),
+    match shared.directory.pin(&client, PIN, &hex).await {
+        Ok(Pinned::Now) => Ok(client),
+        Ok(Pinned::Before(pinned)) if pinned.eq_ignore_ascii_case(&hex) => Ok(client),
+        Ok(Pinned::Before(_)) => Err(foreign_key(&client)),
+        Err(Error::Unknown { .. }) => {
+            shared.directory.count().await?;
+            Err(Refused::unknown_key())
+        }
+        Err(Error::Revoked { .. } | Error::Changed { .. }) => Err(Refused::unknown_key()),
+        Err(error) => Err(Unknowable::Storage(error).into()),
     }
 }
 
@@ -128,14 +135,4 @@ fn foreign_key(client: &Client) -> Refused {
         client.id
     );
     Refused::policy(Refusal::ForeignKey, "client Noise static key contradicts the pinned key")
-}
-
-fn refused(error: Error) -> Refused {
-    match error {
-        Error::Revoked { .. } | Error::Unknown { .. } | Error::Changed { .. } => Refused::unknown_key(),
-        error => {
-            tracing::error!(%error, "a satellite could not be looked up; it is told to try again");
-            Refused::storage()
-        }
-    }
 }

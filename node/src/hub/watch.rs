@@ -90,7 +90,7 @@ impl Hub {
                         tracing::info!(peer = &*peer.name(), "closing the connection of a revoked client");
                     }
                 }
-                // The storage cannot say; it is asked again.
+                // The storage cannot say, or has lost the records of others too; it is asked again.
                 Err(_) => self.unsure.add(&peer),
             }
         }

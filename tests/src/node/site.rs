@@ -225,8 +225,24 @@ impl Site {
     /// If it does not run.
     #[must_use]
     pub fn metrics(&self) -> String {
+        self.ask_for("/metrics")
+    }
+
+    /// How our node says that it is, as of the last second: `status` is `ok` or `degraded`.
+    ///
+    /// # Panics
+    /// If it does not run.
+    #[must_use]
+    pub fn health(&self) -> Value {
+        let answer = self.ask_for("/_healthz");
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+        serde_json::from_str(body).unwrap_or_else(|e| panic!("{e}: {answer}"))
+    }
+
+    fn ask_for(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.metrics)).expect("it serves metrics");
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("asked");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("asked");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("answered");
         answer

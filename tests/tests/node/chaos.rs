@@ -10,7 +10,7 @@ use hivemind_tests::waiting::HANGS;
 use super::*;
 
 /// Sends utterances until one passes; gives the codes of the denials before.
-fn until_it_passes(device: &mut Device, tap: &Tap) -> Vec<String> {
+pub(crate) fn until_it_passes(device: &mut Device, tap: &Tap) -> Vec<String> {
     let (end, mut codes) = (Instant::now() + HANGS, Vec::new());
     for number in 0.. {
         assert!(Instant::now() < end, "nothing passes: {codes:?}");
@@ -83,7 +83,7 @@ fn a_redis_that_is_gone_denies_and_lets_nobody_in_and_all_is_well_when_it_is_bac
 }
 
 /// Connects until it is let in, which a node that recovers does soon.
-fn comes_in(port: u16, client: &Client) -> Device {
+pub(crate) fn comes_in(port: u16, client: &Client) -> Device {
     let end = Instant::now() + HANGS;
     loop {
         let came = Device::try_up(port, "device-that-comes-back", client).and_then(|mut device| {
@@ -130,22 +130,6 @@ fn a_clock_that_jumps_ends_no_session_and_keeps_nobody_out() {
     }
     let (status, log) = node.stop();
     assert!(status.success(), "{log}");
-}
-
-/// A store without clients where there were some, or at the first start, is not taken for one in which nobody is known: satellites that
-/// are told so would give up for ever.
-#[test]
-fn an_empty_store_tells_nobody_that_they_are_unknown_unless_that_is_said() {
-    let site = Site::new(Backend::Sqlite, &[]);
-    let node = site.start(Make::Ours);
-    assert!(matches!(Raw::of(node.port(), "one", "key-kitchen").end(), Frame::Close(1011, _)));
-    // The first client is let in without a restart.
-    site.add(&Client::new("key-kitchen"));
-    comes_in(node.port(), &Client::new("key-kitchen"));
-    drop(node);
-    let site = Site::new(Backend::Sqlite, &[]);
-    let node = site.start_with(Make::Ours, &["--allow-empty"], |_| {});
-    assert_eq!(Raw::of(node.port(), "one", "key-kitchen").end(), Frame::Close(1008, "invalid api key".to_owned()));
 }
 
 /// Whoever is connected goes on talking, whoever comes is let in or told to come back, and all of it works again when there is room.

@@ -12,6 +12,7 @@ mod chaos;
 mod crowd;
 mod echo;
 mod hostile;
+mod lost;
 mod messages;
 mod races;
 mod secrets;
