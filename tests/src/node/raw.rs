@@ -126,7 +126,7 @@ impl Raw {
     }
 
     /// The payload of the next envelope, in clear text.
-    fn clear(&mut self, kind: &str) -> Result<Value, Frame> {
+    pub(super) fn clear(&mut self, kind: &str) -> Result<Value, Frame> {
         match self.read() {
             Frame::Text(mut envelope) if envelope["msg_type"] == kind => Ok(envelope["payload"].take()),
             end @ (Frame::Close(..) | Frame::Gone) => Err(end),
@@ -228,8 +228,21 @@ impl Device {
     /// # Panics
     /// If the node speaks another protocol.
     pub fn try_up(port: u16, device: &str, client: &Client) -> Result<Self, Frame> {
+        Self::try_up_after(port, device, client, || {})
+    }
+
+    /// The same with something done once the node has found the client's record and before the handshake goes on.
+    ///
+    /// # Errors
+    /// The end of the connection.
+    ///
+    /// # Panics
+    /// If the node speaks another protocol.
+    pub fn try_up_after(port: u16, device: &str, client: &Client, meanwhile: impl FnOnce()) -> Result<Self, Frame> {
         let mut raw = Raw::of(port, device, &client.key);
-        let session = shake(&mut raw, client, &key_of(client))?;
+        let opening = raw.opening()?;
+        meanwhile();
+        let session = shake(&mut raw, &opening, client, &key_of(client))?;
         let mut up = Self { raw, session };
         let session = json!({"session_id": format!("session-of-{device}")});
         let hello = json!({"pubkey": null, "session": session, "site_id": "room"});
@@ -336,19 +349,22 @@ pub fn bus(kind: &str, data: &Value) -> Value {
     json!({"type": kind, "data": data, "context": {}})
 }
 
-fn key_of(client: &Client) -> StaticKey {
+/// What the node calls itself in its HELLO.
+pub(super) fn node_id(hello: &str) -> String {
+    serde_json::from_str::<Value>(hello).expect("JSON")["node_id"].as_str().expect("a node's id").to_owned()
+}
+
+pub(super) fn key_of(client: &Client) -> StaticKey {
     let digest = hash(MessageDigest::sha256(), client.key.as_bytes()).expect("a digest");
     StaticKey::from_hex(&digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()).expect("a key")
 }
 
 /// A handshake, up to the session.
-fn shake(raw: &mut Raw, client: &Client, key: &StaticKey) -> Result<Session, Frame> {
-    let (hello, offer) = raw.opening()?;
-    let node_id = serde_json::from_str::<Value>(&hello).expect("JSON")["node_id"].as_str().expect("a node's id").to_owned();
-    let psk = psk(&client.password, &node_id);
+fn shake(raw: &mut Raw, (hello, offer): &(String, String), client: &Client, key: &StaticKey) -> Result<Session, Frame> {
+    let psk = psk(&client.password, &node_id(hello));
     let satellite = Satellite { key, psk: &psk, suite: Suite::ChaChaPoly, known: None };
     let parse = |text| RawJson::parse(text).expect("JSON");
-    let mut initiator = Initiator::new(satellite, parse(&hello), parse(&offer)).expect("offered");
+    let mut initiator = Initiator::new(satellite, parse(hello), parse(offer)).expect("offered");
     let say = |raw: &mut Raw, payload: &[u8]| {
         let sent = raw.say("shake", &serde_json::from_slice(payload).expect("JSON"));
         sent.map_err(|_| raw.end())
