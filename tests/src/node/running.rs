@@ -125,11 +125,29 @@ impl Node {
     /// If it is gone.
     #[must_use]
     pub fn resident(&self) -> u64 {
-        let status =
-            std::fs::read_to_string(Path::new("/proc").join(self.child.id().to_string()).join("status")).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line VmRSS");
+        self.memory("VmRSS:")
+    }
+
+    /// By how many bytes its resident memory was greater at its peak while something was done than it was before.
+    ///
+    /// # Panics
+    /// If it is gone.
+    pub fn grown_while(&self, deed: impl FnOnce()) -> u64 {
+        std::fs::write(self.proc("clear_refs"), "5").expect("the peak is forgotten");
+        let before = self.resident();
+        deed();
+        self.memory("VmHWM:").saturating_sub(before)
+    }
+
+    fn memory(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(self.proc("status")).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of that name");
         let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
         kilobytes * 1024
+    }
+
+    fn proc(&self, file: &str) -> PathBuf {
+        Path::new("/proc").join(self.child.id().to_string()).join(file)
     }
 }
 
