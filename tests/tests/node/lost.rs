@@ -4,7 +4,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hivemind_tests::node::raw::{Device, Frame, Raw};
-use hivemind_tests::python::Peer;
 use hivemind_tests::waiting::wait_until;
 
 use super::chaos::{comes_in, until_it_passes};
@@ -60,9 +59,9 @@ fn wipe(site: &Site) {
             std::fs::rename(empty, site.data().join("clients.json")).expect("replaced");
         }
         Backend::Sqlite => {
-            let mut peer = Peer::start(site.home());
-            peer.ask(&json!({"op": "open", "kind": "sqlite"}));
-            peer.ask(&json!({"op": "raw", "sql": "DELETE FROM clients"}));
+            let database = rusqlite::Connection::open(site.data().join("clients.db")).expect("opened");
+            database.busy_timeout(Duration::from_secs(60)).expect("set");
+            assert_eq!(database.execute("DELETE FROM clients", ()).expect("deleted"), 4);
         }
         Backend::Memory => panic!("nobody else can change it"),
     }
