@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Error as WebSocketError;
 
 use crate::close::Close;
+use crate::directory::Unknowable;
 use crate::event::{Event, Party, Refusal};
 use crate::http::{self, Upgraded};
 use crate::limits::Slot;
@@ -82,6 +83,16 @@ impl Refused {
 
     fn stopping() -> Self {
         Self::new(Refusal::Stopping, Close::stopping())
+    }
+}
+
+impl From<Unknowable> for Refused {
+    fn from(error: Unknowable) -> Self {
+        // What the storage lost is told where it is found, and so is that it fails: strangers cause as many of these as they like.
+        if let Unknowable::Storage(error) = error {
+            tracing::debug!(%error, "a satellite could not be looked up; it is told to try again");
+        }
+        Self::storage()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The storage calls of a node, all in one place: each is timed and told to whoever observes.
 //!
-//! Three rules hold here. A storage that does not answer is never taken for one that does not know a client: a satellite that is told
-//! "invalid api key" gives up for ever. Nothing is written but single fields, under the condition that the client still has its access
+//! Three rules hold here. A storage that does not answer, or that has lost its records, is never taken for one that does not know a
+//! client: a satellite that is told "invalid api key" gives up for ever. Nothing is written but single fields, under the condition that the client still has its access
 //! key. And what is written in passing, when a client was last seen, is written by one task of its own, off everybody's way.
 
 mod census;
@@ -40,6 +40,13 @@ pub enum Unknowable {
         /// How many this node has seen in it.
         seen: u64,
     },
+    /// The storage holds fewer records than it did, and has not for long: somebody may be putting them back.
+    Fewer {
+        /// How many records it holds.
+        records: u64,
+        /// How many this node has seen in it.
+        seen: u64,
+    },
 }
 
 impl fmt::Display for Unknowable {
@@ -54,6 +61,9 @@ impl fmt::Display for Unknowable {
                 "the database holds {records} client records, where this node has seen {seen}, and records are never removed; \
                  restore it, or start once with --allow-empty if it is meant to be so"
             ),
+            Self::Fewer { records, seen } => {
+                write!(f, "the database holds {records} client records now, where this node has seen {seen}")
+            }
         }
     }
 }
@@ -66,6 +76,7 @@ pub struct Directory {
     observer: Arc<dyn Observer>,
     census: Census,
     synced: Mutex<Option<(Instant, Result<(), Unknowable>)>>,
+    counted: Mutex<Option<Counted>>,
     seen: Seen,
     /// Whether the last call was answered that says so.
     answers: AtomicBool,
@@ -76,6 +87,29 @@ pub struct Directory {
 impl fmt::Debug for Directory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Directory").field("clients", &self.clients).finish_non_exhaustive()
+    }
+}
+
+/// What counting the records came to, and when.
+#[derive(Debug, Clone)]
+struct Counted {
+    began: Instant,
+    ended: Instant,
+    answer: Result<(), Unknowable>,
+}
+
+impl Counted {
+    /// Whether it says something about what was looked at before a moment. That nothing can be said holds for a while, so that a storage
+    /// in trouble is not asked by everybody.
+    fn holds_for(&self, moment: Instant) -> bool {
+        self.began >= moment || (self.answer.is_err() && self.ended.elapsed() < SYNC_INTERVAL)
+    }
+
+    /// How long to wait before the next time: strangers make the node count for a tenth of its time at most, however many records
+    /// there are.
+    fn rest(&self) -> Duration {
+        let rest = self.ended.duration_since(self.began) * 9;
+        rest.min(SYNC_INTERVAL).saturating_sub(self.ended.elapsed())
     }
 }
 
@@ -103,6 +137,7 @@ impl Directory {
             observer: setup.observer,
             census: Census::new(setup.census, setup.allow_empty),
             synced: Mutex::default(),
+            counted: Mutex::default(),
             seen,
             answers: AtomicBool::new(true),
             complete: AtomicBool::new(true),
@@ -120,14 +155,33 @@ impl Directory {
             return Ok(Some(client));
         }
         let synced = self.sync().await;
-        match self.by_access_key(access_key).await? {
-            Some(client) => Ok(Some(client)),
-            None => synced.map(|()| None),
+        let found = self.find(|| self.by_access_key(access_key)).await?;
+        if found.is_none() {
+            synced?;
         }
+        Ok(found)
     }
 
     async fn by_access_key(&self, access_key: &str) -> Result<Option<Arc<Client>>, Unknowable> {
         self.call("by_access_key", self.clients.by_access_key(access_key)).await.map_err(Unknowable::Storage)
+    }
+
+    /// Looks until somebody is found, or until the storage held its records both before and after nobody was: a storage that is lost,
+    /// or put back, at that very moment tells nothing.
+    async fn find<F>(&self, look: impl Fn() -> F) -> Result<Option<Arc<Client>>, Unknowable>
+    where
+        F: Future<Output = Result<Option<Arc<Client>>, Unknowable>>,
+    {
+        loop {
+            let was_complete = self.complete.load(Ordering::Relaxed);
+            if let Some(found) = look().await? {
+                return Ok(Some(found));
+            }
+            self.count().await?;
+            if was_complete {
+                return Ok(None);
+            }
+        }
     }
 
     /// Re-reads the storage and counts its records, at most once in [`SYNC_INTERVAL`]; in between the last answer holds, a failure too.
@@ -150,11 +204,27 @@ impl Directory {
         self.count().await
     }
 
-    /// Counts the records and compares them with those that were there before.
+    /// Counts the records and compares them with those that were there before. All who ask at the same time are told the same, and what
+    /// was counted before they asked is not.
     ///
     /// # Errors
     /// If the storage failed or seems to have lost its records.
     pub async fn count(&self) -> Result<(), Unknowable> {
+        let asked = Instant::now();
+        let mut last = self.counted.lock().await;
+        if let Some(counted) = &*last {
+            if counted.holds_for(asked) {
+                return counted.answer.clone();
+            }
+            tokio::time::sleep(counted.rest()).await;
+        }
+        let began = Instant::now();
+        let answer = self.count_now().await;
+        *last = Some(Counted { began, ended: Instant::now(), answer: answer.clone() });
+        answer
+    }
+
+    async fn count_now(&self) -> Result<(), Unknowable> {
         let records = self.call("count", self.clients.count()).await.map_err(Unknowable::Storage)?;
         let answer = self.census.compare(records).await;
         self.complete.store(answer.is_ok(), Ordering::Relaxed);
@@ -167,13 +237,17 @@ impl Directory {
         self.answers.load(Ordering::Relaxed) && self.complete.load(Ordering::Relaxed)
     }
 
-    /// The record as it is now; `None` if the client was revoked or has another access key.
+    /// The record as it is now; `None` if the client was revoked or has another access key. A revoked client's record says so; one that is
+    /// not there, or another's, says as much as the storage can be believed.
     ///
     /// # Errors
-    /// The backend's.
-    pub async fn current(&self, id: i64, access_key: &str) -> Result<Option<Arc<Client>>> {
-        let found = self.call("by_id", self.clients.by_id(id)).await?;
-        Ok(found.filter(|client| client.api_key == access_key && !client.is_revoked()))
+    /// If the storage failed, or the record is missing and it seems to have lost others too.
+    pub async fn current(&self, id: i64, access_key: &str) -> Result<Option<Arc<Client>>, Unknowable> {
+        let look = || async {
+            let found = self.call("by_id", self.clients.by_id(id)).await.map_err(Unknowable::Storage)?;
+            Ok(found.filter(|client| client.api_key == access_key || client.is_revoked()))
+        };
+        Ok(self.find(look).await?.filter(|client| !client.is_revoked()))
     }
 
     /// Which records changed since a token was given.

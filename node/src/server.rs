@@ -30,9 +30,9 @@ use crate::tls::Encryption;
 
 /// How often the storage's records are counted while nothing else asks for it.
 const COUNT_INTERVAL: Duration = Duration::from_secs(60);
-
-/// The same while it is away or lacks some: whoever watches over the node hears soon that it is back, also where nobody is connected.
-const COUNT_AGAIN: Duration = Duration::from_secs(5);
+/// The same while it does not answer, or not all are there: whoever watches over the node hears soon that it is back, also where nobody is
+/// connected.
+const RECOUNT_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Why a node does not start.
 #[derive(Debug)]
@@ -286,8 +286,8 @@ async fn begin(shared: &Arc<Shared>, listeners: Vec<TcpListener>) {
     while_running(Box::pin(async move {
         let mut last = Instant::now();
         loop {
-            tokio::time::sleep(COUNT_AGAIN).await;
-            if last.elapsed() >= COUNT_INTERVAL || !directory.is_well() {
+            tokio::time::sleep(RECOUNT_INTERVAL).await;
+            if !directory.is_well() || last.elapsed() >= COUNT_INTERVAL {
                 // Whatever comes of it is told where it is found.
                 let _ = directory.count().await;
                 last = Instant::now();

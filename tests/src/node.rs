@@ -2,9 +2,10 @@
 //!
 //! The decision behind it: **the yardstick is the Python node.** A [`Site`] is what an operator has, and either node is started on it,
 //! so that a test can ask both the same; where ours is to differ, the test says so. The messagebus is the real `ovos-messagebus`,
-//! satellites are the stock client; what no stock client would do is done by hand, see [`raw`].
+//! satellites are the stock client; what no stock client would do is done by hand, see [`raw`] and [`forger`].
 
 pub mod bus;
+pub mod forger;
 pub mod handshake;
 pub mod raw;
 pub mod running;

@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -17,15 +17,13 @@ pub struct Log {
     max_bytes: u64,
     keep: u32,
     file: Option<File>,
-    /// Whether the last line may lack its end.
-    is_torn: bool,
 }
 
 impl Log {
     /// The log at a path, which is created when the first line is written.
     #[must_use]
     pub const fn new(path: PathBuf, max_bytes: u64, keep: u32) -> Self {
-        Self { path, max_bytes, keep, file: None, is_torn: false }
+        Self { path, max_bytes, keep, file: None }
     }
 
     /// The file of this age: zero is the one that is written, one the one before.
@@ -48,7 +46,7 @@ impl Log {
     /// Appends whole lines.
     ///
     /// # Errors
-    /// What the system said. Part of a line may be there then; the next call ends it.
+    /// What the system said. Part of a line may be there then; whoever writes next ends it.
     pub fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         let file = self.take_locked()?;
         let result = self.write(&file, lines);
@@ -76,16 +74,14 @@ impl Log {
     }
 
     /// Writes into the file, or into the next one, which is then given back.
-    fn write(&mut self, file: &File, lines: &[u8]) -> io::Result<Option<File>> {
+    fn write(&self, file: &File, lines: &[u8]) -> io::Result<Option<File>> {
         let size = file.metadata()?.len();
         let next = if size > 0 && size.saturating_add(lines.len() as u64) > self.max_bytes { Some(self.rotate()?) } else { None };
         let mut target = next.as_ref().unwrap_or(file);
-        if next.is_none() && std::mem::take(&mut self.is_torn) {
+        if is_torn(target)? {
             target.write_all(b"\n")?;
         }
-        self.is_torn = true;
         target.write_all(lines)?;
-        self.is_torn = false;
         Ok(next)
     }
 
@@ -111,7 +107,7 @@ impl Log {
         crate::files::make_folder(folder)?;
         let is_new = !self.path.exists();
         let mut options = OpenOptions::new();
-        options.append(true).create(true);
+        options.read(true).append(true).create(true);
         #[cfg(unix)]
         {
             use std::os::unix::fs::OpenOptionsExt as _;
@@ -183,6 +179,18 @@ fn lock_until(file: &File, end: Instant) -> io::Result<bool> {
     }
 }
 
+/// Whether the last line lacks its end: the disk was full, or whoever wrote it was killed.
+fn is_torn(mut file: &File) -> io::Result<bool> {
+    let mut last = [0];
+    match file.seek(SeekFrom::End(-1)) {
+        Ok(_) => file.read_exact(&mut last)?,
+        // There is none.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Ok(false),
+        Err(error) => return Err(error),
+    }
+    Ok(last != *b"\n")
+}
+
 fn unlock(file: &File) -> io::Result<()> {
     file.unlock()
 }
@@ -243,9 +251,10 @@ mod tests {
         let path = folder.path().join("audit.jsonl");
         let mut log = Log::new(path.clone(), 1000, 1);
         log.append(b"one\n").expect("written");
-        log.is_torn = true;
-        log.append(b"two\n").expect("written");
-        assert_eq!(std::fs::read_to_string(path).expect("there"), "one\n\ntwo\n");
+        let mut other = OpenOptions::new().append(true).open(&path).expect("another writer");
+        other.write_all(b"tw").expect("the beginning of a line");
+        log.append(b"three\n").expect("written");
+        assert_eq!(std::fs::read_to_string(path).expect("there"), "one\ntw\nthree\n");
         let pipe = folder.path().join("pipe");
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).expect("a pipe");
         assert!(Log::new(pipe, 1000, 1).append(b"x\n").is_err());

@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use super::Refused;
 use super::opening::{Opened, PIN, pinned_key};
 use crate::close::Close;
+use crate::directory::Unknowable;
 use crate::event::Refusal;
 use crate::server::Shared;
 use crate::socket::Socket;
@@ -105,7 +106,7 @@ fn invalid_message() -> Refused {
 
 /// Looks at the record again and pins the key if none is pinned.
 async fn confirm(shared: &Shared, before: &Client, key: [u8; 32]) -> Result<Arc<Client>, Refused> {
-    let found = shared.directory.current(before.id, &before.api_key).await.map_err(refused)?;
+    let found = shared.directory.current(before.id, &before.api_key).await?;
     let client = found.ok_or_else(Refused::unknown_key)?;
     if client.password != before.password {
         return Err(Refused::new(Refusal::Handshake, Close::new(Close::INTERNAL, "the password was changed; try again")));
@@ -120,11 +121,16 @@ async fn confirm(shared: &Shared, before: &Client, key: [u8; 32]) -> Result<Arc<
         Ok(Pinned::Before(_)) => Err(foreign_key(shared, &client)),
         // It has another access key, or somebody sets and resets its pin: only who has another key is unknown.
         Err(Error::Changed { .. }) => {
-            let found = shared.directory.current(client.id, &client.api_key).await.map_err(refused)?;
+            let found = shared.directory.current(client.id, &client.api_key).await?;
             let again = || Refused::new(Refusal::Handshake, Close::new(Close::INTERNAL, "the client was changed; try again"));
             Err(found.map_or_else(Refused::unknown_key, |_| again()))
         }
-        Err(error) => Err(refused(error)),
+        Err(Error::Unknown { .. }) => {
+            shared.directory.count().await?;
+            Err(Refused::unknown_key())
+        }
+        Err(Error::Revoked { .. }) => Err(Refused::unknown_key()),
+        Err(error) => Err(Unknowable::Storage(error).into()),
     }
 }
 
@@ -137,14 +143,4 @@ fn foreign_key(shared: &Shared, client: &Client) -> Refused {
         );
     }
     Refused::policy(Refusal::ForeignKey, "client Noise static key contradicts the pinned key")
-}
-
-fn refused(error: Error) -> Refused {
-    match error {
-        Error::Revoked { .. } | Error::Unknown { .. } | Error::Changed { .. } => Refused::unknown_key(),
-        error => {
-            tracing::debug!(%error, "a satellite could not be looked up; it is told to try again");
-            Refused::storage()
-        }
-    }
 }

@@ -8,7 +8,6 @@ use hivemind_store::Client;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Refused, Who};
-use crate::directory::Unknowable;
 use crate::event::Refusal;
 use crate::hub::peer_name;
 use crate::psk::Pending;
@@ -39,14 +38,7 @@ pub(super) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<Opened, Refused> {
     let credentials = Credentials::from_query(query).map_err(|e| Refused::policy(Refusal::NoAuthorization, e.reason()))?;
     who.access_key = credentials.access_key;
-    let client = shared.directory.admit(&who.access_key).await.map_err(|error| {
-        // Strangers cause as many of these as they like; that the storage fails is told where it is called.
-        if let Unknowable::Storage(error) = &error {
-            tracing::debug!(%error, "a satellite could not be looked up; it is told to try again");
-        }
-        Refused::storage()
-    })?;
-    let client = client.ok_or_else(Refused::unknown_key)?;
+    let client = shared.directory.admit(&who.access_key).await?.ok_or_else(Refused::unknown_key)?;
     who.client = Some(Arc::clone(&client));
     let password = strong_password(shared, &client).await?;
     check_certificate(shared, &client, certificate)?;

@@ -108,8 +108,8 @@ impl Hub {
                         tracing::info!(peer = &*peer.name(), "closing the connection of a revoked client");
                     }
                 }
-                // The storage cannot say; it is asked again later, and not now about each of the others. Those come first then: it may
-                // be this one record alone.
+                // The storage cannot say, or has lost the records of others too: it is asked again later, and not now about each of the
+                // others. Those come first then: it may be this one record alone.
                 Err(_) => {
                     peers.by_ref().for_each(|peer| self.unsure.add(&peer));
                     self.unsure.add(&peer);

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use hivemind_protocol::{Initiator, Psk, RawJson, Satellite, Session, StaticKey, Step, Suite};
 use openssl::hash::{MessageDigest, hash};
-use serde_json::Value;
 
-use super::raw::{Device, Frame, Raw};
+use super::raw::{Device, Frame, Raw, node_id};
 use super::site::Client;
 
 /// One that has said the first step.
@@ -40,8 +39,7 @@ impl Asked {
     /// If the node speaks another protocol.
     pub fn of(mut raw: Raw, key: &StaticKey, psk: impl FnOnce(&str) -> Arc<Psk>) -> Result<Self, Frame> {
         let (hello, offer) = raw.opening()?;
-        let payload: Value = serde_json::from_str(&hello).expect("JSON");
-        let psk = psk(payload["node_id"].as_str().expect("a node's id"));
+        let psk = psk(&node_id(&hello));
         let satellite = Satellite { key, psk: &psk, suite: Suite::ChaChaPoly, known: None };
         let parse = |text| RawJson::parse(text).expect("JSON");
         let mut initiator = Initiator::new(satellite, parse(&hello), parse(&offer)).expect("offered");

@@ -274,7 +274,21 @@ impl Device {
     /// # Panics
     /// If the node speaks another protocol.
     pub fn try_up_on(raw: Raw, device: &str, client: &Client) -> Result<Self, Frame> {
-        let psk_of = |node_id: &str| psk(&client.password, node_id);
+        Self::try_up_after(raw, device, client, || {})
+    }
+
+    /// The same with something done once the node has found the client's record and before the handshake goes on.
+    ///
+    /// # Errors
+    /// The end of the connection.
+    ///
+    /// # Panics
+    /// If the node speaks another protocol.
+    pub fn try_up_after(raw: Raw, device: &str, client: &Client, meanwhile: impl FnOnce()) -> Result<Self, Frame> {
+        let psk_of = |node_id: &str| {
+            meanwhile();
+            psk(&client.password, node_id)
+        };
         Asked::of(raw, &key_of(client), psk_of)?.answered()?.finish(device)
     }
 
@@ -384,4 +398,9 @@ impl Device {
 #[must_use]
 pub fn bus(kind: &str, data: &Value) -> Value {
     json!({"type": kind, "data": data, "context": {}})
+}
+
+/// What the node calls itself in its HELLO.
+pub(super) fn node_id(hello: &str) -> String {
+    serde_json::from_str::<Value>(hello).expect("JSON")["node_id"].as_str().expect("a node's id").to_owned()
 }

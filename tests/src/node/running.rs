@@ -128,6 +128,17 @@ impl Node {
         self.memory("VmRSS:")
     }
 
+    /// By how many bytes its resident memory was greater at its peak while something was done than it was before.
+    ///
+    /// # Panics
+    /// If it is gone.
+    pub fn grown_while(&self, deed: impl FnOnce()) -> u64 {
+        self.forget_peak();
+        let before = self.resident();
+        deed();
+        self.peak().saturating_sub(before)
+    }
+
     /// The most resident memory in bytes that it has had since [`Node::forget_peak`].
     ///
     /// # Panics

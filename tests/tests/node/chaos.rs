@@ -25,7 +25,7 @@ fn sent(device: &mut Device, tap: &Tap) -> Option<String> {
 }
 
 /// Sends utterances until one passes; gives the codes of the denials before.
-fn until_it_passes(device: &mut Device, tap: &Tap) -> Vec<String> {
+pub(crate) fn until_it_passes(device: &mut Device, tap: &Tap) -> Vec<String> {
     let (end, mut codes) = (Instant::now() + HANGS, Vec::new());
     while let Some(code) = sent(device, tap) {
         codes.push(code);
@@ -173,7 +173,6 @@ fn a_redis_that_is_gone_is_told_of_where_nobody_is_connected() {
     watched(&site, true, true);
 }
 
-/// Connects until it is let in, which a node that recovers does soon.
 /// Strangers connect while the storage is away: what they cause is counted, and not written line by line.
 #[test]
 fn an_outage_is_a_few_lines_however_many_come() {
@@ -188,7 +187,8 @@ fn an_outage_is_a_few_lines_however_many_come() {
     assert!(loud < 15 && log.contains("the storage fails"), "{log}");
 }
 
-fn comes_in(port: u16, client: &Client) -> Device {
+/// Connects until it is let in, which a node that recovers does soon.
+pub(crate) fn comes_in(port: u16, client: &Client) -> Device {
     let end = Instant::now() + HANGS;
     loop {
         let came = Device::try_up(port, "device-that-comes-back", client).and_then(|mut device| {
@@ -237,22 +237,6 @@ fn a_clock_that_jumps_ends_no_session_and_keeps_nobody_out() {
     assert!(status.success(), "{log}");
 }
 
-/// A store without clients where there were some, or at the first start, is not taken for one in which nobody is known: satellites that
-/// are told so would give up for ever.
-#[test]
-fn an_empty_store_tells_nobody_that_they_are_unknown_unless_that_is_said() {
-    let site = Site::new(Backend::Sqlite, &[]);
-    let node = site.start(Make::Ours);
-    assert!(matches!(Raw::of(node.port(), "one", "key-kitchen").end(), Frame::Close(1011, _)));
-    // The first client is let in without a restart.
-    site.add(&Client::new("key-kitchen"));
-    comes_in(node.port(), &Client::new("key-kitchen"));
-    drop(node);
-    let site = Site::new(Backend::Sqlite, &[]);
-    let node = site.start_with(Make::Ours, &["--allow-empty"], |_| {});
-    assert_eq!(Raw::of(node.port(), "one", "key-kitchen").end(), Frame::Close(1008, "invalid api key".to_owned()));
-}
-
 /// Whoever is connected goes on talking, whoever comes is let in or told to come back, and all of it works again when there is room.
 fn full_disk(backend: Backend) {
     let clients: Vec<Client> = (0..4).map(|n| Client::new(&format!("key-{n}"))).collect();
@@ -279,6 +263,65 @@ fn full_disk(backend: Backend) {
     until_it_passes(&mut device, &tap);
     let (status, log) = node.stop();
     assert!(status.success(), "{log}");
+}
+
+/// The audit log on a disk of its own that is full: the node says so once, serves as before, and tells in the log what is missing.
+fn full_disk_of_the_audit_log() {
+    let clients: Vec<Client> = (0..2).map(|n| Client::new(&format!("key-{n}"))).collect();
+    let site = Site::new(Backend::Sqlite, &clients);
+    let folder = site.home().join("log");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let _mounted = Mounted::tmpfs("1m", &folder);
+    let file = folder.join("audit.jsonl");
+    let (node, tap) = (site.start_with(Make::Ours, &["--audit", file.to_str().expect("UTF-8")], |_| {}), site.bus().tap());
+    let lines = || std::fs::read_to_string(&file).unwrap_or_default();
+    wait_until("it is written", || lines().contains("started"));
+    fill(&folder.join("filler"), 0);
+    let mut device = Device::up(node.port(), "device", &clients[0]);
+    // More than what is left of the file's last page.
+    for n in 0..100 {
+        device.send(&format!("not.allowed.{n}"), &json!({}));
+        assert_eq!(device.wait("hive.policy.denied")["payload"]["data"]["code"], "acl_disallowed_type");
+    }
+    let told = || node.log().lines().filter(|line| line.contains("audit log") && line.contains("cannot be written")).count();
+    wait_until("it is said", || told() == 1);
+    // Some more tries to write it.
+    let before = lines().len();
+    for n in 0..3 {
+        std::thread::sleep(Duration::from_millis(1100));
+        device.send(&format!("not.allowed.later.{n}"), &json!({}));
+        until_it_passes(&mut device, &tap);
+        until_it_passes(&mut comes_in(node.port(), &clients[1]), &tap);
+    }
+    assert_eq!((told(), lines().len()), (1, before));
+    std::fs::remove_file(folder.join("filler")).expect("freed");
+    wait_until("it is written again", || lines().contains("\"lost\""));
+    device.send("not.allowed.at.last", &json!({}));
+    while device.wait("hive.policy.denied")["payload"]["data"]["denied_type"] != "not.allowed.at.last" {}
+    let (status, log) = node.stop();
+    assert!(status.success() && log.contains("is written again"), "{log}");
+    // Nothing but the one line that was cut is damaged.
+    let damaged: Vec<_> =
+        lines().lines().filter(|line| serde_json::from_str::<Value>(line).is_err()).map(str::to_owned).collect();
+    assert!(damaged.len() <= 1, "{damaged:?}");
+    let entries: Vec<Value> = lines().lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let lost = entries.iter().find(|entry| entry["event"] == "lost").expect("what is missing");
+    assert!(lost["count"].as_u64().is_some_and(|count| count > 50), "{lost}");
+    let has = |event: &str, kind: &str| entries.iter().any(|entry| entry["event"] == event && entry["type"] == kind);
+    assert!(has("denied", "not.allowed.at.last") && entries.iter().any(|entry| entry["event"] == "stopped"), "{log}");
+}
+
+#[test]
+fn a_full_disk_of_the_audit_log() {
+    in_namespace("chaos::inside_a_full_disk_of_the_audit_log");
+}
+
+#[test]
+#[ignore = "run by a_full_disk_of_the_audit_log where it may mount"]
+fn inside_a_full_disk_of_the_audit_log() {
+    if is_inside() {
+        full_disk_of_the_audit_log();
+    }
 }
 
 #[test]

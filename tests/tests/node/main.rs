@@ -5,7 +5,7 @@
 //! scenario says so and expects the fault of the one and the remedy of the other.
 //!
 //! By hand, with more of everything: `HIVEMIND_RACES=100` for the races, `HIVEMIND_CONNECTIONS=10000` for the connections that never
-//! finish, and `--ignored` for the Python node on its other storage.
+//! finish, and `--ignored` for the Python node on its other storage. What came of it: `docs/reliability.md`, "The node".
 
 mod admission;
 mod audited;
@@ -18,6 +18,7 @@ mod guide;
 mod hive;
 mod hostile;
 mod limits;
+mod lost;
 mod messages;
 mod pairing;
 mod passwords;

@@ -4,7 +4,8 @@ use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use hivemind_tests::node::raw::{Device, Frame, Raw};
-use hivemind_tests::waiting::HANGS;
+use hivemind_tests::waiting::{HANGS, wait_until};
+use rustix::process::Signal;
 
 use super::*;
 
@@ -30,6 +31,27 @@ fn sigterm_takes_leave_of_every_satellite() {
     // The satellite comes back by itself.
     let _node = stage.site.start(Make::Ours);
     stage.satellites.ask("one", "up", &json!({}));
+}
+
+/// Satellites that do not part are waited for, but not by an operator who is in a hurry.
+#[test]
+fn a_second_sigterm_stops_at_once() {
+    let clients = ["key-one", "key-two"].map(Client::new);
+    let stage = Stage::new(Make::Ours, Backend::Sqlite, &clients);
+    // They never answer the close, nor let go of the connection.
+    let dawdlers = clients.each_ref().map(|client| Device::up(stage.node.port(), "dawdler", client));
+    let mut node = stage.node;
+    node.signal(Signal::TERM);
+    wait_until("it stops", || node.log().contains("stopping; satellites have"));
+    assert!(!node.has_ended(), "it waits:\n{}", node.log());
+    node.signal(Signal::TERM);
+    let status = node.wait();
+    let log = node.log();
+    assert!(status.code() == Some(0) && log.contains("stopped at once"), "{log}");
+    // Its last lines are written all the same.
+    let last = stage.site.run(&["audit", "tail", "-n", "1"]).well();
+    assert!(last.contains("stopped"), "{last}");
+    drop(dawdlers);
 }
 
 #[test]
