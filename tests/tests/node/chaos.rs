@@ -94,7 +94,7 @@ fn an_outage_is_a_few_lines_however_many_come() {
     }
     let log = stage.node.log();
     let loud = log.lines().filter(|line| line.contains("ERROR") || line.contains("WARN")).count();
-    assert!(loud < 15 && log.contains("the storage fails"), "{log}");
+    assert!(loud < 15 && log.contains("the storage failed"), "{log}");
 }
 
 fn comes_in(port: u16, client: &Client) -> Device {
