@@ -184,7 +184,7 @@ fn an_outage_is_a_few_lines_however_many_come() {
     }
     let log = stage.node.log();
     let loud = log.lines().filter(|line| line.contains("ERROR") || line.contains("WARN")).count();
-    assert!(loud < 15 && log.contains("the storage fails"), "{log}");
+    assert!(loud < 15 && log.contains("the storage failed"), "{log}");
 }
 
 /// Connects until it is let in, which a node that recovers does soon.
