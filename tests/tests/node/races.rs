@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
-use hivemind_tests::node::raw::{self, Device, Frame};
+use hivemind_tests::node::raw::{self, Device, Frame, Raw};
 use hivemind_tests::python::{Peer, hivemind_core};
 
 use super::*;
