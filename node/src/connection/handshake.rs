@@ -66,7 +66,11 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
                 Refusal::Gone => Refused { refusal: Refusal::Handshake, ..refused },
                 _ => refused,
             })?;
-            let Step::Done { session, remote_static, pattern, .. } = responder.read_last(payload(&last)?)? else {
+            let last = payload(&last)?;
+            if is_first(last) {
+                return Err(began_anew());
+            }
+            let Step::Done { session, remote_static, pattern, .. } = responder.read_last(last)? else {
                 return Err(HandshakeError::OutOfTurn.into());
             };
             (None, session, remote_static, pattern)
@@ -98,6 +102,18 @@ fn payload(text: &str) -> Result<RawJson<'_>, Refused> {
         Ok(envelope) if envelope.kind == MessageType::Handshake => Ok(envelope.payload),
         _ => Err(invalid_message()),
     }
+}
+
+/// Whether a step is a first one, which alone says what it is a step of.
+fn is_first(step: RawJson<'_>) -> bool {
+    let Ok(payload) = step.object() else { return false };
+    payload.get("noise").is_some_and(|noise| noise.object().is_ok_and(|noise| noise.get("pattern").is_some()))
+}
+
+/// The stock client begins anew while it still stretches its password, after five seconds, and then knows of the second handshake only. It
+/// must come back, when it has the key at hand; were it told 1008, it would give up for ever.
+fn began_anew() -> Refused {
+    Refused::new(Refusal::Handshake, Close::new(Close::TRY_AGAIN, "the handshake was begun twice; try again"))
 }
 
 fn invalid_message() -> Refused {

@@ -173,6 +173,20 @@ async fn the_first_step_said_twice_changes_nothing() {
     assert!(answer.is_ok(), "{answer:?}");
 }
 
+/// As the stock client does where stretching the password takes it more than five seconds.
+#[tokio::test]
+async fn who_begins_anew_after_the_answer_is_told_to_come_back() {
+    let fixture = Fixture::new().await;
+    let mut satellite = fixture.satellite("kitchen");
+    satellite.open().await;
+    let mut initiator = satellite.greeted().await.expect("greeted");
+    let first = initiator.first().expect("a first message");
+    satellite.say_step(&first).await;
+    satellite.payload(MessageType::Handshake).await.expect("an answer");
+    satellite.say_step(&first).await;
+    assert_eq!(satellite.hear().await, closed(1013, "the handshake was begun twice; try again"));
+}
+
 /// The revocation falls between the first look at the record and the last.
 #[tokio::test]
 async fn who_is_revoked_during_the_handshake_stays_revoked() {
