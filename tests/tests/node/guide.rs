@@ -50,6 +50,8 @@ fn there_and_back(backend: Backend) {
     assert_eq!(satellites.connect("one", &kitchen), Outcome::Up("XXpsk2".to_owned()));
     assert_eq!(satellites.connect("two", &garden), Outcome::Up("XXpsk2".to_owned()));
     let session = heard(&mut satellites, &tap, "one");
+    // Whose message has arrived, is pinned: a satellite is up before the node has its key.
+    heard(&mut satellites, &tap, "two");
     // It is switched off for the time being.
     satellites.ask("two", "close", &json!({}));
     let config = std::fs::read(site.config()).expect("server.json");
@@ -64,6 +66,7 @@ fn there_and_back(backend: Backend) {
             satellites.ask("one", "up", &json!({}));
             assert_eq!(heard(&mut satellites, &tap, "one"), session);
             assert_eq!(satellites.connect("three", &cellar), Outcome::Up("XXpsk2".to_owned()));
+            heard(&mut satellites, &tap, "three");
             let said = node.log();
             assert!(said.contains(&format!("Listening on ws://127.0.0.1:{}", site.port())), "{said}");
             assert!(said.contains("Backend: ") && said.contains(", 3 clients"), "{said}");
