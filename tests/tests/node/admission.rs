@@ -33,6 +33,9 @@ fn pinned_keys(make: Make, backend: Backend) {
     let mut stage = Stage::new(make, backend, std::slice::from_ref(&kitchen));
     let satellites = &mut stage.satellites;
     assert_eq!(satellites.connect("one", &kitchen), Outcome::Up("XXpsk2".to_owned()));
+    // It is up before the node has its key; whose message has arrived, is pinned.
+    satellites.send("one", UTTERANCE, &json!({}));
+    stage.tap.wait_for(UTTERANCE);
     assert_eq!(satellites.connect("one", &kitchen), Outcome::Up("KKpsk0".to_owned()));
     // It has sent all there is to send when its key is looked at, so it believes for a moment that it is in.
     assert_eq!(satellites.connect("thief", &kitchen), Outcome::Up("XXpsk2".to_owned()));
