@@ -39,7 +39,10 @@ fn a_second_sigterm_stops_at_once() {
     let clients = ["key-one", "key-two"].map(Client::new);
     let stage = Stage::new(Make::Ours, Backend::Sqlite, &clients);
     // They never answer the close, nor let go of the connection.
-    let dawdlers = clients.each_ref().map(|client| Device::up(stage.node.port(), "dawdler", client));
+    let mut dawdlers = clients.each_ref().map(|client| Device::up(stage.node.port(), "dawdler", client));
+    // Whose message has arrived, is in: a satellite is up before the node has its key.
+    dawdlers.iter_mut().for_each(|device| device.send(UTTERANCE, &json!({})));
+    clients.each_ref().map(|_| drop(stage.tap.wait_for(UTTERANCE)));
     let mut node = stage.node;
     node.signal(Signal::TERM);
     wait_until("it stops", || node.log().contains("stopping; satellites have"));
