@@ -94,8 +94,13 @@ fn kills(operator: &Operator, words: &[&str], mut takes: Duration, mut check: im
 /// What is left of copies that were cut is cleared away by a repair.
 fn assert_cleared(operator: &Operator) {
     operator.run(&["db", "repair", "--no-backup"]).well();
-    let left: Vec<_> =
-        files(&operator.data()).into_iter().filter(|f| text(f).ends_with(".tmp") || text(f).ends_with("journal")).collect();
+    // The database's own journal may be there, with nothing in it, where the kill came between its making and its first page.
+    let is_empty = |file: &Path| std::fs::metadata(file).is_ok_and(|meta| meta.len() == 0);
+    let is_own = |file: &Path| file.ends_with("clients.db-journal") && is_empty(file);
+    let left: Vec<_> = files(&operator.data())
+        .into_iter()
+        .filter(|file| text(file).ends_with(".tmp") || text(file).ends_with("journal") && !is_own(file))
+        .collect();
     assert!(left.is_empty(), "{left:?}");
     assert_private(operator);
 }
