@@ -42,7 +42,7 @@ fn a_second_sigterm_stops_at_once() {
     let mut dawdlers = clients.each_ref().map(|client| Device::up(stage.node.port(), "dawdler", client));
     // Whose message has arrived, is in: a satellite is up before the node has its key.
     dawdlers.iter_mut().for_each(|device| device.send(UTTERANCE, &json!({})));
-    clients.each_ref().map(|_| drop(stage.tap.wait_for(UTTERANCE)));
+    clients.iter().for_each(|_| drop(stage.tap.wait_for(UTTERANCE)));
     let mut node = stage.node;
     node.signal(Signal::TERM);
     wait_until("it stops", || node.log().contains("stopping; satellites have"));
