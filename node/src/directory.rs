@@ -1,8 +1,9 @@
 //! The storage calls of a node, all in one place: each is timed and told to whoever observes.
 //!
 //! Three rules hold here. A storage that does not answer, or that has lost its records, is never taken for one that does not know a
-//! client: a satellite that is told "invalid api key" gives up for ever. Nothing is written but single fields, under the condition that the client still has its access
-//! key. And what is written in passing, when a client was last seen, is written by one task of its own, off everybody's way.
+//! client: a satellite that is told "invalid api key" gives up for ever. Nothing is written but single fields, under the condition that
+//! the client still has its access key. And what is written in passing, when a client was last seen, is written by one task of its own,
+//! off everybody's way.
 
 mod census;
 mod seen;

@@ -16,8 +16,6 @@ use crate::close::Close;
 pub enum Item {
     /// An envelope as JSON text.
     Json(Arc<[u8]>),
-    /// A binary frame (WIRE-1).
-    Binary(Arc<[u8]>),
     /// The end.
     Close(Close),
 }
@@ -25,7 +23,7 @@ pub enum Item {
 impl Item {
     fn size(&self) -> usize {
         match self {
-            Self::Json(body) | Self::Binary(body) => body.len() + 64,
+            Self::Json(body) => body.len() + 64,
             Self::Close(_) => 0,
         }
     }

@@ -91,7 +91,6 @@ pub(super) async fn run(shared: &Arc<Shared>, established: Established, who: Who
 
 /// A message of which some is sealed. It may be shared with many who get the same, until the last of them has it.
 struct Sending {
-    kind: Body,
     body: Arc<[u8]>,
     from: usize,
 }
@@ -162,16 +161,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Live<'_, S> {
     }
 
     fn begin(&mut self, item: Item) -> Option<End> {
-        let (kind, body) = match item {
-            Item::Json(body) => (Body::Json, body),
-            Item::Binary(body) => (Body::Binary, body),
-            Item::Close(close) => return Some(End::Closed(close)),
-        };
-        self.seal(Sending { kind, body, from: 0 })
+        match item {
+            Item::Json(body) => self.seal(Sending { body, from: 0 }),
+            Item::Close(close) => Some(End::Closed(close)),
+        }
     }
 
     fn seal(&mut self, sending: Sending) -> Option<End> {
-        match self.sealer.seal_part(sending.kind, &sending.body, sending.from) {
+        match self.sealer.seal_part(Body::Json, &sending.body, sending.from) {
             Ok((frame, next)) => {
                 self.socket.put_binary(&frame);
                 self.sending = next.map(|from| Sending { from, ..sending });

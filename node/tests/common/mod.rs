@@ -179,7 +179,6 @@ impl Satellite {
         while let Some(item) = self.inbox.try_next() {
             match item {
                 Item::Json(body) => texts.push(String::from_utf8(body.to_vec()).expect("UTF-8")),
-                Item::Binary(_) => panic!("nothing sends bytes"),
                 Item::Close(close) => self.closed = Some(close),
             }
         }
