@@ -158,7 +158,7 @@ fn checked<'a>(collection: &'a Collection, row: &'a Row) -> Result<RowView<'a>> 
 pub fn with_key(collection: &Collection, row: &Row, key: &Key) -> Result<Row> {
     let view = RowView::keyless(collection, row.as_bytes())?;
     view.validate()?;
-    Ok(view.to_builder().build_with_key(key))
+    Ok(view.with_key(key))
 }
 
 fn next_key(tx: &mut impl Transaction, collection: &Collection, id: CollectionId) -> Result<Key> {
@@ -198,12 +198,20 @@ fn store(
     row: Cow<'_, Row>,
     old: Option<&Row>,
 ) -> Result<Row> {
-    let stored = match record::as_stored(collection, &row)? {
-        Cow::Owned(stored) => Some(stored),
-        Cow::Borrowed(_) => None,
-    };
-    let row = stored.unwrap_or_else(|| row.into_owned());
     let view = row.view(collection)?;
+    let Some(stored) = record::stored_form(&view)? else {
+        check_unique(tx, id, key, &view, old)?;
+        tx.write(id, key, &row, old)?;
+        return Ok(row.into_owned());
+    };
+    check_unique(tx, id, key, &stored.view(collection)?, old)?;
+    tx.write(id, key, &stored, old)?;
+    Ok(stored)
+}
+
+/// `conflict` if another record has a value that only one may have.
+fn check_unique(tx: &mut impl Transaction, id: CollectionId, key: &Key, view: &RowView<'_>, old: Option<&Row>) -> Result<()> {
+    let collection = view.collection();
     let before = old.map(|o| o.view(collection)).transpose()?;
     for (at, field) in collection.fields.iter().enumerate() {
         let Index::Unique { except } = &field.index else { continue };
@@ -218,8 +226,7 @@ fn store(
             return Err(Error::conflict(message).key(holder).field(&field.name));
         }
     }
-    tx.write(id, key, &row, old)?;
-    Ok(row)
+    Ok(())
 }
 
 /// Fills a page with rows that come in the query's order and already match.

@@ -12,7 +12,7 @@ mod text;
 
 pub use build::{Flat, Part};
 pub use names::Name;
-pub use parse::{MAX_DEPTH, ParseError, check, members, outline, parse, without_comments};
+pub use parse::{MAX_DEPTH, ParseError, check, first, members, outline, parse, without_comments};
 pub use text::{quote, quote_into};
 
 use std::borrow::Cow;

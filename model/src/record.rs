@@ -11,15 +11,18 @@
 //!
 //! Folding is idempotent, and every write stores the folded form.
 
+mod form;
 mod plain;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::fmt::Write as _;
 
+pub use self::form::Form;
 use crate::base64;
 use crate::collection::{Collection, Field, LegacyRule};
 use crate::error::{Error, Result};
-use crate::json::{self, Json, Member, Name};
+use crate::json::{self, Flat, Json, Member, Name, Text};
 use crate::number::same_number;
 use crate::row::{Row, RowBuilder, RowView};
 use crate::value::{Kind, Value, ValueRef};
@@ -128,9 +131,30 @@ pub fn fold_into(collection: &Collection, builder: &mut RowBuilder<'_>, unknown:
 pub fn folded(row: &RowView<'_>) -> Result<Option<Row>> {
     let collection = row.collection();
     let Some(at) = collection.extras else { return Ok(None) };
+    if is_folded(collection, row.at(at)) {
+        return Ok(None);
+    }
     let mut builder = row.to_builder();
     fold_into(collection, &mut builder, &[])?;
     Ok((builder.at(at) != row.at(at)).then(|| builder.build()))
+}
+
+/// Whether extras are plainly in the folded form, as most are; making nothing of them shows that.
+fn is_folded(collection: &Collection, extras: ValueRef<'_>) -> bool {
+    let ValueRef::Json(text) = extras else { return false };
+    let mut has_dropped = false;
+    let shape = json::check(text, |name| has_dropped |= is_dropped(collection, name));
+    shape == Ok(Flat::Object) && !has_dropped
+}
+
+/// Whether no extras may have a member of this name.
+fn is_dropped(collection: &Collection, name: Text<'_>) -> bool {
+    let mut dropped = collection.legacy.iter().filter(|legacy| legacy.rule == LegacyRule::Drop);
+    if name.raw.contains('\\') {
+        dropped.any(|legacy| name.name() == *legacy.name.as_str())
+    } else {
+        dropped.any(|legacy| name.raw == legacy.name)
+    }
 }
 
 /// What Python's `if value` skips.
@@ -160,15 +184,22 @@ pub(crate) fn is_null(value: ValueRef<'_>) -> bool {
 /// # Errors
 /// `invalid` if the extras field's text is not JSON.
 pub fn as_stored<'r>(collection: &Collection, row: &'r Row) -> Result<Cow<'r, Row>> {
-    let view = row.view(collection)?;
-    let nulls: Vec<usize> = view.iter().enumerate().filter(|(_, (_, v))| is_null(*v)).map(|(at, _)| at).collect();
-    if nulls.is_empty() {
-        return Ok(folded(&view)?.map_or(Cow::Borrowed(row), Cow::Owned));
+    Ok(stored_form(&row.view(collection)?)?.map_or(Cow::Borrowed(row), Cow::Owned))
+}
+
+/// The same, or `None` for a row that is in that form already.
+pub(crate) fn stored_form(view: &RowView<'_>) -> Result<Option<Row>> {
+    if !view.iter().any(|(_, value)| is_null(value)) {
+        return folded(view);
     }
+    let collection = view.collection();
     let mut builder = view.to_builder();
-    nulls.into_iter().try_for_each(|at| builder.put(at, Value::Nil))?;
+    let nulls = (0..collection.fields.len()).filter(|at| is_null(view.at(*at)));
+    for at in nulls {
+        builder.put(at, Value::Nil)?;
+    }
     fold_into(collection, &mut builder, &[])?;
-    Ok(Cow::Owned(builder.build()))
+    Ok(Some(builder.build()))
 }
 
 fn value_of(field: &Field, member: &Member<'_>) -> Result<Value> {
@@ -233,8 +264,8 @@ pub fn write_json(value: ValueRef<'_>, out: &mut String) {
     match value {
         ValueRef::Nil => out.push_str("null"),
         ValueRef::Bool(v) => out.push_str(if v { "true" } else { "false" }),
-        ValueRef::Int(v) => out.push_str(&v.to_string()),
-        ValueRef::Real(v) => out.push_str(&format!("{v:?}")),
+        ValueRef::Int(v) => drop(write!(out, "{v}")),
+        ValueRef::Real(v) => drop(write!(out, "{v:?}")),
         ValueRef::Text(v) => json::quote_into(v, out),
         ValueRef::Blob(v) => json::quote_into(&base64::encode(v), out),
         ValueRef::Json(v) => out.push_str(v),

@@ -155,6 +155,13 @@ impl<'a> RowView<'a> {
         self.collection.fields.iter().zip(self.values.iter().copied())
     }
 
+    /// The same record under this key.
+    #[must_use]
+    pub fn with_key(&self, key: &Key) -> Row {
+        let values = self.values.iter().enumerate();
+        encode(values.map(|(at, value)| if at == self.collection.key { key.as_ref().as_value() } else { *value }))
+    }
+
     /// A builder that starts with these values.
     #[must_use]
     pub fn to_builder(&self) -> RowBuilder<'a> {

@@ -1,6 +1,9 @@
 //! JSON to a row and back: a fixed point that loses no unknown member and changes no number's spelling.
 
+use std::sync::Arc;
+
 use hivemind_model::json::{self, Json, Member};
+use hivemind_model::record::Form;
 use hivemind_model::{Code, Collection, LegacyRule, RowView, Value, ValueRef, record, value};
 
 use crate::{collections, is_too_deep};
@@ -17,6 +20,7 @@ pub fn check(data: &[u8]) {
         Ok(row) => row,
         Err(error) => {
             assert_eq!(error.code(), Code::Invalid, "{error}");
+            assert_eq!(Form::new(&Arc::new(collection.clone())).row(text), None);
             if let Ok(parsed) = &parsed {
                 assert_eq!(record::from_parsed(&collection, parsed), Err(error));
                 salvaged(&collection, parsed, None);
@@ -26,6 +30,8 @@ pub fn check(data: &[u8]) {
     };
     let parsed = parsed.expect("a record was read from it");
     assert_eq!(record::from_parsed(&collection, &parsed).as_ref(), Ok(&row), "a text and its tree are one record");
+    let form = Form::new(&Arc::new(collection.clone()));
+    assert!(form.row(text).is_none_or(|read| read == row), "{text} is another record in its usual form");
     let view = RowView::keyless(&collection, row.as_bytes()).expect("a row");
     view.validate().expect("a valid row");
     assert_eq!(record::folded(&view).expect("JSON"), None, "what is read is folded");
@@ -35,6 +41,7 @@ pub fn check(data: &[u8]) {
     match record::from_json(&collection, &written) {
         Ok(back) => {
             assert_eq!(back, row, "{text} became {written}");
+            assert!(form.row(&written).is_none_or(|read| read == row), "{written} is another record in its usual form");
             let back = RowView::keyless(&collection, back.as_bytes()).expect("a row");
             assert_eq!(record::to_json(&back), written);
         }

@@ -55,7 +55,7 @@ pub(super) trait Build<'a> {
     type Members: Default;
 
     /// A value that is neither list nor object.
-    fn leaf(&mut self, leaf: Json<'a>) -> Self::Value;
+    fn leaf(&mut self, leaf: Flat<'a>) -> Self::Value;
     /// An item of a list that lies so deep.
     fn item(&mut self, depth: usize, items: &mut Self::Items, item: (Self::Value, &'a str));
     fn array(&mut self, items: Self::Items) -> Self::Value;
@@ -72,8 +72,15 @@ impl<'a, F: FnMut(Member<'a>) -> Option<Member<'a>>> Build<'a> for Tree<F> {
     type Items = Vec<Json<'a>>;
     type Members = Vec<Member<'a>>;
 
-    fn leaf(&mut self, leaf: Json<'a>) -> Json<'a> {
-        leaf
+    fn leaf(&mut self, leaf: Flat<'a>) -> Json<'a> {
+        match leaf {
+            Flat::Null => Json::Null,
+            Flat::Bool(value) => Json::Bool(value),
+            Flat::Number(raw) => Json::Number(raw),
+            Flat::String(text) => Json::String(text),
+            Flat::Array => Json::Array(Vec::new()),
+            Flat::Object => Json::Object(Vec::new()),
+        }
     }
 
     fn item(&mut self, _depth: usize, items: &mut Self::Items, (value, _): (Json<'a>, &'a str)) {
@@ -103,8 +110,8 @@ impl<'a, F: FnMut(Part<'a>)> Build<'a> for Outline<F> {
     type Members = ();
 
     #[inline]
-    fn leaf(&mut self, leaf: Json<'a>) -> Flat<'a> {
-        Flat::from(&leaf)
+    fn leaf(&mut self, leaf: Flat<'a>) -> Flat<'a> {
+        leaf
     }
 
     #[inline]

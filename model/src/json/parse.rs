@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::build::{Build, Flat, Outline, Part, Tree};
+use super::text::plain;
 use super::{Json, Member, Text};
 
 /// The deepest nesting that is read; deeper documents are refused.
@@ -71,6 +72,17 @@ pub fn check<'a>(source: &'a str, mut member: impl FnMut(Text<'a>)) -> Result<Fl
 /// The first thing that is wrong; what stands before it was told.
 pub fn outline<'a>(source: &'a str, part: impl FnMut(Part<'a>)) -> Result<Flat<'a>, ParseError> {
     document(source, Outline(part))
+}
+
+/// Checks the value that a text begins with as the value of a member of the outermost object, and tells the names in it as [`outline`]
+/// does. Given is the value, and as it was written; what follows it was not looked at.
+///
+/// # Errors
+/// The first thing that is wrong; what stands before it was told.
+pub fn first<'a>(source: &'a str, part: impl FnMut(Part<'a>)) -> Result<(Flat<'a>, &'a str), ParseError> {
+    let mut parser = Parser { source, at: 0, build: Outline(part) };
+    let value = parser.value(1)?;
+    Ok((value, &source[..parser.at]))
 }
 
 fn document<'a, B: Build<'a>>(source: &'a str, build: B) -> Result<B::Value, ParseError> {
@@ -160,11 +172,11 @@ impl<'a, B: Build<'a>> Parser<'a, B> {
         let leaf = match self.peek() {
             Some(b'{') => return self.object(depth),
             Some(b'[') => return self.array(depth),
-            Some(b'"') => Json::String(self.string()?),
-            Some(b'-' | b'0'..=b'9' | b'N' | b'I') => Json::Number(self.number()?),
-            Some(b't') if self.word("true") => Json::Bool(true),
-            Some(b'f') if self.word("false") => Json::Bool(false),
-            Some(b'n') if self.word("null") => Json::Null,
+            Some(b'"') => Flat::String(self.string()?),
+            Some(b'-' | b'0'..=b'9' | b'N' | b'I') => Flat::Number(self.number()?),
+            Some(b't') if self.word("true") => Flat::Bool(true),
+            Some(b'f') if self.word("false") => Flat::Bool(false),
+            Some(b'n') if self.word("null") => Flat::Null,
             Some(_) => return Err(self.error("expected a value")),
             None => return Err(self.error("expected a value, found the end")),
         };
@@ -285,24 +297,4 @@ impl<'a, B: Build<'a>> Parser<'a, B> {
         }
         Ok(&self.source[start..self.at])
     }
-}
-
-/// How many bytes from the first on end no string and begin no escape: eight at a time, as most of a document is such text. A byte
-/// short of that is no mistake, the caller looks at each.
-#[inline]
-fn plain(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    // The lowest bit that is set marks the first byte that is zero, or below 0x20; those above it may be wrong.
-    let zero = |v: u64| v.wrapping_sub(ONES) & !v & HIGH;
-    let control = |v: u64| v.wrapping_sub(ONES * 0x20) & !v & HIGH;
-    let (words, _) = bytes.as_chunks::<8>();
-    for (at, word) in words.iter().enumerate() {
-        let v = u64::from_le_bytes(*word);
-        let found = zero(v ^ (ONES * u64::from(b'"'))) | zero(v ^ (ONES * u64::from(b'\\'))) | control(v);
-        if found != 0 {
-            return at * 8 + found.trailing_zeros() as usize / 8;
-        }
-    }
-    words.len() * 8
 }

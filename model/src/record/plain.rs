@@ -5,7 +5,8 @@
 
 use std::borrow::Cow;
 
-use crate::collection::{Collection, LegacyRule};
+use super::is_dropped;
+use crate::collection::Collection;
 use crate::json::{self, Flat, Json, Member, Part, Text};
 use crate::row::{Row, encode};
 use crate::value::{Kind, ValueRef};
@@ -34,6 +35,19 @@ pub(super) fn from_members(collection: &Collection, members: &[Member<'_>]) -> O
     plain.finish()
 }
 
+/// A member's value as its field holds it, if it is that word for word.
+pub(super) fn value_of<'t>(kind: Kind, value: Flat<'t>, raw: &'t str) -> Option<ValueRef<'t>> {
+    Some(match (kind, value) {
+        (_, Flat::Null) => ValueRef::Nil,
+        (Kind::Json, _) => ValueRef::Json(raw),
+        (Kind::Bool, Flat::Bool(value)) => ValueRef::Bool(value),
+        (Kind::Int, Flat::Number(raw)) => ValueRef::Int(raw.parse().ok()?),
+        (Kind::Real, Flat::Number(raw)) => ValueRef::Real(raw.parse().ok().filter(|value: &f64| value.is_finite())?),
+        (Kind::Text, Flat::String(text)) if !text.raw.contains('\\') => ValueRef::Text(text.raw),
+        _ => return None,
+    })
+}
+
 /// A record under construction.
 struct Plain<'c, 't> {
     collection: &'c Collection,
@@ -55,12 +69,7 @@ impl<'c: 't, 't> Plain<'c, 't> {
 
     /// A name in an object that is about to be taken as a member.
     fn meet(&mut self, name: Text<'_>) {
-        let mut dropped = self.collection.legacy.iter().filter(|legacy| legacy.rule == LegacyRule::Drop);
-        self.has_dropped |= if name.raw.contains('\\') {
-            dropped.any(|legacy| name.name() == *legacy.name.as_str())
-        } else {
-            dropped.any(|legacy| name.raw == legacy.name)
-        };
+        self.has_dropped |= is_dropped(self.collection, name);
     }
 
     fn take(&mut self, name: Text<'t>, value: Flat<'t>, raw: &'t str) {
@@ -77,17 +86,11 @@ impl<'c: 't, 't> Plain<'c, 't> {
         // Of repeated names the last counts.
         self.decoded.retain(|(decoded, _)| *decoded != at);
         self.values[at] = match (fields[at].kind, value) {
-            (_, Flat::Null) => ValueRef::Nil,
-            (Kind::Json, _) => ValueRef::Json(raw),
-            (Kind::Bool, Flat::Bool(value)) => ValueRef::Bool(value),
-            (Kind::Int, Flat::Number(raw)) => ValueRef::Int(raw.parse().ok()?),
-            (Kind::Real, Flat::Number(raw)) => ValueRef::Real(raw.parse().ok().filter(|value: &f64| value.is_finite())?),
-            (Kind::Text, Flat::String(text)) if !text.raw.contains('\\') => ValueRef::Text(text.raw),
-            (Kind::Text, Flat::String(text)) => {
+            (Kind::Text, Flat::String(text)) if text.raw.contains('\\') => {
                 self.decoded.push((at, text.to_str()?));
                 ValueRef::Nil
             }
-            _ => return None,
+            (kind, value) => value_of(kind, value, raw)?,
         };
         if self.collection.extras == Some(at) {
             self.extras_are_right = value == Flat::Object && !has_dropped;

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -190,8 +192,17 @@ proptest! {
         let parsed = json::parse(&text).expect("an object");
         let Json::Object(members) = &parsed else { panic!("an object") };
         let expected = rules(&text);
-        for row in [plain::from_text(&c, &text), plain::from_members(&c, members)].into_iter().flatten() {
+        let form = Form::new(&Arc::new(c.clone()));
+        for row in [plain::from_text(&c, &text), plain::from_members(&c, members), form.row(&text)].into_iter().flatten() {
             prop_assert_eq!(Ok(&row), expected.as_ref(), "{}", &text);
+        }
+        if let Ok(row) = &expected {
+            let view = RowView::keyless(&c, row.as_bytes()).expect("a view");
+            let written = to_json(&view);
+            let read = form.row(&written);
+            prop_assert!(read.as_ref().is_none_or(|read| read == row), "{}", &written);
+            // Escapes and bytes are decoded by the rules.
+            prop_assert!(read.is_some() || written.contains('\\') || !view.at(4).is_nil(), "{}", &written);
         }
         prop_assert_eq!(from_json(&c, &text).ok(), expected.ok(), "{}", &text);
         // Half a record is none.
@@ -221,5 +232,41 @@ fn what_is_ordinary_is_read_without_a_tree() {
         r#"{"id": 1.0, "meta": {}}"#,
     ] {
         assert_eq!(plain::from_text(&c, text), None, "{text}");
+    }
+}
+
+#[test]
+fn what_is_in_the_usual_form_is_read_by_it_and_nothing_else_is() {
+    let c = collection();
+    let form = Form::new(&Arc::new(c.clone()));
+    let text = r#"{"blob": "aGk=", "id": 7, "meta": {"a": [{"messages": 1}, 1.50]}, "r": -1, "t": "Küche"}"#;
+    let without_blob = text.replace("\"aGk=\"", "null");
+    assert_eq!(form.row(&without_blob), Some(from_json(&c, &without_blob).expect("a record")));
+    let nested =
+        |depth: usize| without_blob.replace("[{\"messages\": 1}, 1.50]", &["[".repeat(depth), "]".repeat(depth)].concat());
+    assert!(form.row(&nested(json::MAX_DEPTH - 2)).is_some());
+    let odd = [
+        // Bytes are decoded by the rules.
+        text.to_owned(),
+        without_blob.replace(", ", ","),
+        without_blob.replace("\"id\": 7, ", ""),
+        without_blob.replace("\"r\": -1", "\"r\": 1e999"),
+        without_blob.replace("\"t\"", "\"u\""),
+        without_blob.replace("Küche", "K\\u00fcche"),
+        without_blob.replace("{\"a\"", "{\"messages\": 1, \"a\""),
+        without_blob.replace("{\"a\"", "{\"m\\u0065ssages\": 1, \"a\""),
+        without_blob.replace("{\"a\": [{\"messages\": 1}, 1.50]}", "null"),
+        without_blob.replace("-1", "-1 "),
+        format!("{without_blob} "),
+        without_blob.replace("\"}", "\""),
+        nested(json::MAX_DEPTH + 1),
+        String::new(),
+    ];
+    for text in odd {
+        assert_ne!(text, without_blob);
+        assert_eq!(form.row(&text), None, "{text}");
+    }
+    for depth in json::MAX_DEPTH - 3..json::MAX_DEPTH + 3 {
+        assert_eq!(form.row(&nested(depth)), from_json(&c, &nested(depth)).ok(), "{depth}");
     }
 }
