@@ -117,7 +117,7 @@ impl Applying<'_> {
                 return Ok(true);
             }
             raw = read::records(self.cx, self.link, space, std::slice::from_ref(key))?.pop();
-            let stored = raw.as_ref().map(|raw| raw.read(&space.collection, key));
+            let stored = raw.as_ref().map(|raw| raw.read(&space.form, key));
             let Some(Stored::Row(row)) = stored else { return Ok(false) };
             if !eval::matches(&row.view(&space.collection)?, &query.all) {
                 return Ok(false);

@@ -182,7 +182,7 @@ impl Asking<'_> {
         let collection = &self.space.collection;
         let (mut found, mut unclear) = (None, None);
         walk_over(self.cx, self.link, self.space, self.keys(query)?.iter(), |key, raw| {
-            match raw.read(collection, key) {
+            match raw.read(&self.space.form, key) {
                 Stored::Unreadable { why, values: None } => drop(unclear.get_or_insert_with(|| corrupt(collection, key, &why))),
                 stored if stored.has(collection, field, value) => {
                     found = Some(stored.into_row(collection, key));
@@ -227,7 +227,7 @@ impl Asking<'_> {
         let after = query.after.as_ref().filter(|_| query.order.is_empty()).map(|after| &after.key);
         let mut is_right = true;
         walk_over(self.cx, self.link, self.space, keys.iter_after(after), |key, raw| {
-            let stored = raw.read(&self.space.collection, key);
+            let stored = raw.read(&self.space.form, key);
             if let Some((field, values)) = &by {
                 // A set that names a record without the value may as well lack one that has it.
                 is_right = values.iter().any(|value| stored.has(&self.space.collection, *field, value.as_ref()));
@@ -312,7 +312,7 @@ impl Asking<'_> {
 
     fn collect_unreadable(&self, keys: impl Iterator<Item = Key>, into: &mut BTreeMap<Key, String>) -> Result<()> {
         walk_over(self.cx, self.link, self.space, keys, |key, raw| {
-            if let Stored::Unreadable { why, .. } = raw.read(&self.space.collection, key) {
+            if let Stored::Unreadable { why, .. } = raw.read(&self.space.form, key) {
                 into.insert(key.clone(), why);
             }
             Ok(true)
@@ -345,7 +345,7 @@ pub(crate) fn matching<'m>(
     walk(cx, link, space, &candidates, |key, raw| {
         let (row, raw) = match made(key) {
             Some(made) => (made.clone(), None),
-            None => match raw.read(collection, key) {
+            None => match raw.read(&space.form, key) {
                 Stored::Row(row) => (Some(row), Some(raw)),
                 _ => (None, None),
             },
@@ -376,7 +376,7 @@ pub(crate) fn holder(
 ) -> Result<Option<Key>> {
     let mut found = None;
     walk(cx, link, space, &keys(cx, link, space)?, |key, raw| {
-        let stored = raw.read(&space.collection, key);
+        let stored = raw.read(&space.form, key);
         let is_clear = !matches!(stored, Stored::Unreadable { values: None, .. });
         if key != except && is_clear && stored.has(&space.collection, field, value) {
             found = Some(key.clone());

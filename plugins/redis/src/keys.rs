@@ -19,6 +19,8 @@
 //!                                                                P:handles:restore, P:handles:restored
 //! ```
 
+use std::fmt::Write as _;
+
 use hivemind_abi::model::{Collection, Error, Index, Key, Kind, Result, RowView, ValueRef};
 
 /// What a record's key holds while the Python node is making the record.
@@ -148,7 +150,7 @@ impl Keys {
 
     /// The key of a record.
     pub(crate) fn record(&self, key: &Key) -> Vec<u8> {
-        [self.record.as_bytes(), &member(key)].concat()
+        with_member(&self.record, key)
     }
 
     /// The key of the record whose stored key this is: `None` if it is no key of this collection.
@@ -198,13 +200,19 @@ impl Keys {
 
     /// The RediSearch document of a record: its key, and what must be in its fields `name` and `api_key`.
     pub(crate) fn document<'r>(&self, key: &Key, row: &RowView<'r>) -> Option<(Vec<u8>, &'r str, &'r str)> {
+        let (name, api_key) = self.document_of(row)?;
+        Some((self.document_key(key)?, name, api_key))
+    }
+
+    /// What must be in the fields `name` and `api_key` of a record's document.
+    pub(crate) fn document_of<'r>(&self, row: &RowView<'r>) -> Option<(&'r str, &'r str)> {
         let document = self.document.as_ref()?;
         let text = |at: usize| row.at(at).as_str().unwrap_or("");
-        Some((self.document_key(key)?, text(document.name), text(document.api_key)))
+        Some((text(document.name), text(document.api_key)))
     }
 
     pub(crate) fn document_key(&self, key: &Key) -> Option<Vec<u8>> {
-        self.document.as_ref().map(|document| [document.prefix.as_bytes(), &member(key)].concat())
+        self.document.as_ref().map(|document| with_member(&document.prefix, key))
     }
 
     /// What the keys of documents and of admission records begin with.
@@ -236,10 +244,18 @@ impl Keys {
 
 /// A key as it stands in a set of ids, and at the end of its record's key.
 pub(crate) fn member(key: &Key) -> Vec<u8> {
+    with_member("", key)
+}
+
+fn with_member(prefix: &str, key: &Key) -> Vec<u8> {
+    // An id has 20 characters at most.
+    let mut out = String::with_capacity(prefix.len() + if let Key::Text(key) = key { key.len() } else { 20 });
+    out.push_str(prefix);
     match key {
-        Key::Int(key) => key.to_string().into_bytes(),
-        Key::Text(key) => key.clone().into_bytes(),
+        Key::Int(key) => drop(write!(out, "{key}")),
+        Key::Text(key) => out.push_str(key),
     }
+    out.into_bytes()
 }
 
 /// The key that a member of a set stands for; `None` if it is not written exactly as we and the Python node do.

@@ -60,7 +60,7 @@ impl Wanted<'_> {
             names_something = true;
             let key = parse_member(collection, id);
             let Some(key) = key.filter(|key| lowest.as_ref().is_none_or(|(lowest, _)| key < lowest)) else { continue };
-            let stored = raw.read(collection, &key);
+            let stored = raw.read(&self.space.form, &key);
             if stored.has(collection, self.field, self.value) {
                 lowest = Some((key, stored));
             }

@@ -121,6 +121,16 @@ struct Script<'p> {
     entries: Vec<(u8, &'p [u8], Args<'p>)>,
 }
 
+/// The place of each operation: checks first, then strings, then what is removed before what may take its place.
+const RANKS: [u8; 256] = {
+    let (order, mut ranks, mut at) = (b"=0nm<NUSFARXDHGIME", [0; 256], 0);
+    while at < order.len() {
+        ranks[order[at] as usize] = at as u8;
+        at += 1;
+    }
+    ranks
+};
+
 enum Args<'p> {
     None,
     One(Cow<'p, [u8]>),
@@ -176,9 +186,7 @@ impl<'p> Script<'p> {
     }
 
     fn finish(mut self) -> (Vec<&'p [u8]>, Vec<Cow<'p, [u8]>>) {
-        // Checks first, then strings, then what is removed before what may take its place.
-        const ORDER: &[u8] = b"=0nm<NUSFARXDHGIME";
-        self.entries.sort_by_key(|(op, ..)| ORDER.iter().position(|known| known == op));
+        self.entries.sort_by_key(|(op, ..)| RANKS[usize::from(*op)]);
         let ops: Vec<u8> = self.entries.iter().map(|(op, ..)| *op).collect();
         let mut args: Vec<Cow<'p, [u8]>> = Vec::with_capacity(2 + 2 * self.entries.len());
         args.extend([Cow::Owned(ops), Cow::Owned(self.probed().into_bytes())]);

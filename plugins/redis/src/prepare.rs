@@ -116,14 +116,14 @@ impl Preparing<'_> {
     }
 
     fn plan_rewrite(&self, plan: &mut Plan, space: &Space, key: &Key, raw: &Raw) -> Result<bool> {
-        let (Stored::Row(row), Raw::Text(text)) = (raw.read(&space.collection, key), raw) else {
-            if let Stored::Unreadable { why, .. } = raw.read(&space.collection, key) {
+        let (Stored::Row(row), Raw::Text(text)) = (raw.read(&space.form, key), raw) else {
+            if let Stored::Unreadable { why, .. } = raw.read(&space.form, key) {
                 self.host.warn(&format!("{} {key} cannot be read and is left as it is: {why}", space.collection.name));
             }
             return Ok(false);
         };
         let view = row.view(&space.collection)?;
-        let is_present = is_same(text, &render(&view));
+        let is_present = is_same(text, &render(&space.form, &view));
         if is_present && space.collection.primary {
             return Ok(false);
         }
@@ -143,7 +143,7 @@ impl Preparing<'_> {
         }
         let mut records: i64 = 0;
         find::walk(cx, link, space, &find::keys(cx, link, space)?, |key, raw| {
-            records += i64::from(matches!(raw.read(&space.collection, key), Stored::Row(_)));
+            records += i64::from(matches!(raw.read(&space.form, key), Stored::Row(_)));
             Ok(true)
         })?;
         let mut plan = Plan::default();

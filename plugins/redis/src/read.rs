@@ -108,7 +108,7 @@ pub(crate) fn get(cx: &Context<'_>, link: &Link, space: &Space, key: &Key) -> Re
     let collection = &space.collection;
     let read = |reply: Reply<'_>| match reply {
         Reply::Nil => Some(Stored::Absent),
-        Reply::Text(text) => Some(RawRef::Text(text).read(collection, key)),
+        Reply::Text(text) => Some(RawRef::Text(text).read(&space.form, key)),
         _ => None,
     };
     match link.look(cx, &[b"GET", &space.keys.record(key)], read) {
@@ -121,7 +121,7 @@ pub(crate) fn get(cx: &Context<'_>, link: &Link, space: &Space, key: &Key) -> Re
 /// The records with these keys.
 pub(crate) fn get_many(cx: &Context<'_>, link: &Link, space: &Space, keys: &[Key]) -> Result<Vec<Lookup>> {
     let found = records(cx, link, space, keys)?;
-    let read = |(key, raw): (&Key, Raw)| raw.read(&space.collection, key).into_row(&space.collection, key);
+    let read = |(key, raw): (&Key, Raw)| raw.read(&space.form, key).into_row(&space.collection, key);
     Ok(keys.iter().zip(found).map(read).collect())
 }
 

@@ -6,10 +6,10 @@
 //! seen it, and whoever read it before is told of our write. While the server tells nothing that can be relied on, everything may have
 //! changed.
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use foldhash::{HashSet, HashSetExt};
 use hivemind_abi::model::history::History;
 use hivemind_abi::model::{Changes, CollectionId, Error, Key, Result, Token};
 

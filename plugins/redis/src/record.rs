@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use hivemind_abi::model::record::Form;
 use hivemind_abi::model::table::Record;
 use hivemind_abi::model::{Collection, Error, Field, Key, Row, RowView, Value, ValueRef, eval, json, record};
 
@@ -49,8 +50,8 @@ pub(crate) enum Stored {
 
 impl Raw {
     /// Reads what stands under the key of a record.
-    pub(crate) fn read(&self, collection: &Collection, key: &Key) -> Stored {
-        self.as_ref().read(collection, key)
+    pub(crate) fn read(&self, form: &Form, key: &Key) -> Stored {
+        self.as_ref().read(form, key)
     }
 
     /// The same, borrowed.
@@ -65,7 +66,7 @@ impl Raw {
 
 impl RawRef<'_> {
     /// Reads what stands under the key of a record.
-    pub(crate) fn read(self, collection: &Collection, key: &Key) -> Stored {
+    pub(crate) fn read(self, form: &Form, key: &Key) -> Stored {
         let text = match self {
             Self::Absent => return Stored::Absent,
             Self::Text(text) if text == CREATING => return Stored::Creating,
@@ -77,7 +78,8 @@ impl RawRef<'_> {
         let Ok(text) = std::str::from_utf8(text) else {
             return Stored::Unreadable { why: "it is not UTF-8".to_owned(), values: None };
         };
-        match Record::from_json(collection, text) {
+        let collection = form.collection();
+        match form.row(text).map_or_else(|| Record::from_json(collection, text), Record::Row) {
             Record::Row(row) => match key_of(collection, &row) {
                 Ok(own) if own == *key => Stored::Row(row),
                 Ok(own) => {
@@ -138,16 +140,12 @@ pub(crate) fn corrupt(collection: &Collection, key: &Key, why: &str) -> Error {
 }
 
 /// The text that the Python node would store: names sorted, non-ASCII unescaped, numbers as that language spells them.
-pub(crate) fn render(row: &RowView<'_>) -> String {
-    let mut fields: Vec<(&Field, ValueRef<'_>)> = row.iter().collect();
-    fields.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+pub(crate) fn render(form: &Form, row: &RowView<'_>) -> String {
     let mut out = String::with_capacity(512);
-    for (position, (field, value)) in fields.into_iter().enumerate() {
-        out.push_str(if position == 0 { "{" } else { ", " });
-        json::quote_into(&field.name, &mut out);
-        out.push_str(": ");
-        match value {
-            ValueRef::Real(real) if is_whole_default(field, real) => {
+    for (at, before) in form.fields() {
+        out.push_str(before);
+        match row.at(at) {
+            ValueRef::Real(real) if is_whole_default(&form.collection().fields[at], real) => {
                 let _ = write!(out, "{real}");
             }
             ValueRef::Real(real) => write_real(real, &mut out),

@@ -146,7 +146,7 @@ impl Relocating<'_> {
         let mut plan = Plan::default();
         let mut copied = 0;
         for ((key, ours), theirs) in keys.iter().zip(ours).zip(theirs) {
-            if is_first && let Stored::Unreadable { why, .. } = ours.read(&here.collection, key) {
+            if is_first && let Stored::Unreadable { why, .. } = ours.read(&here.form, key) {
                 let message = format!("cannot be read, and is copied as it is: {why}");
                 tally.problems.push(Problem { collection: here.collection.name.clone(), key: Some(key.clone()), message });
             }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use hivemind_abi::model::record::Form;
 use hivemind_abi::model::{Collection, CollectionId, Error, Result};
 
 use crate::find::Known;
@@ -16,6 +17,7 @@ pub(crate) struct Space {
     pub(crate) id: CollectionId,
     pub(crate) collection: Arc<Collection>,
     pub(crate) keys: Keys,
+    pub(crate) form: Form,
     /// The records that cannot be read, and the keys of all, as far as that is known.
     pub(crate) known: Mutex<Option<Known>>,
     /// The greatest id that was found beyond what the counters say, once somebody looked.
@@ -31,6 +33,7 @@ impl Space {
         let may_sort = !keys.record_prefix().contains(&b'*') && !keys.record_prefix().windows(2).any(|two| two == b"->");
         Self {
             id,
+            form: Form::new(&collection),
             collection,
             keys,
             known: Mutex::new(None),

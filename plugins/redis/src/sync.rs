@@ -173,7 +173,7 @@ impl Walk<'_> {
             cx.check()?;
             let raws = read::records(cx, link, self.space, keys)?;
             let records: Vec<(&Key, Raw, Stored)> =
-                keys.iter().zip(raws).map(|(key, raw)| (key, raw.clone(), raw.read(self.collection(), key))).collect();
+                keys.iter().zip(raws).map(|(key, raw)| (key, raw.clone(), raw.read(&self.space.form, key))).collect();
             let (plan, findings) = self.compare(&records)?;
             if self.repair && !self.carry_out(plan)? {
                 if attempt == TRIES {
@@ -326,7 +326,7 @@ impl Walk<'_> {
         for portion in keys.chunks(PORTION) {
             let only: Vec<Key> = portion.iter().map(|(key, _)| key.clone()).collect();
             for ((key, id), raw) in portion.iter().zip(read::records(cx, link, self.space, &only)?) {
-                let belongs = match raw.read(self.collection(), key) {
+                let belongs = match raw.read(&self.space.form, key) {
                     Stored::Row(row) => self.space.keys.sets_of(&row.view(self.collection())?).iter().any(|own| own == set),
                     // What it would say is not known, and its values are taken.
                     Stored::Unreadable { .. } => true,

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use hivemind_abi::model::engine::Transaction;
-use hivemind_abi::model::{Catalog, Change, CollectionId, Context, Error, Key, Mutation, Query, Result, Row, RowView, ValueRef};
+use hivemind_abi::model::{Catalog, Change, CollectionId, Context, Error, Key, Mutation, Query, Result, Row, ValueRef};
 
 use crate::find;
 use crate::keys::{parse_member, shown};
@@ -21,7 +21,7 @@ use crate::record::{Raw, Stored, corrupt};
 use crate::space::{Space, Spaces};
 
 pub(crate) use self::changed::Record;
-use self::changed::{is_taken, unique_sets, unique_sets_of};
+use self::changed::{is_taken, unique_sets};
 
 /// Sets that are asked for in any case: with so few a trip takes no longer.
 const FEW: usize = 8;
@@ -38,7 +38,7 @@ pub(crate) struct Batch<'b> {
     sets: HashMap<Vec<u8>, Members>,
     records: HashMap<(CollectionId, Key), Entry>,
     /// The records of this batch that have a unique value, by the key of its set.
-    taken: HashMap<Vec<u8>, BTreeSet<Key>>,
+    taken: HashMap<Vec<u8>, Vec<Key>>,
     /// In the order in which they were first written.
     written: Vec<(CollectionId, Key)>,
     /// The greatest ids that the batch has met or made.
@@ -119,14 +119,13 @@ impl<'b> Batch<'b> {
             let Ok(collection) = catalog.get(mutation.collection()) else { continue };
             match mutation {
                 Mutation::Insert { row, .. } | Mutation::Put { row, .. } => {
-                    let Ok(view) = row.view(collection) else { continue };
-                    strings.insert(space.keys.record(&view.key().to_key()));
-                    free.extend(unique_sets(space, collection, &view));
+                    let Some(key) = row.at(collection, collection.key).ok().and_then(|key| key.as_key()) else { continue };
+                    strings.insert(space.keys.record(&key.to_key()));
+                    free.extend(unique_sets(space, row));
                 }
                 Mutation::InsertNext { row, .. } => {
-                    let Ok(view) = RowView::keyless(collection, row.as_bytes()) else { continue };
                     strings.extend(space.keys.count.iter().chain(&space.keys.id_seq).cloned());
-                    free.extend(unique_sets(space, collection, &view));
+                    free.extend(unique_sets(space, row));
                 }
                 Mutation::Update { key, changes, .. } => {
                     strings.insert(space.keys.record(key));
@@ -181,7 +180,7 @@ impl<'b> Batch<'b> {
             Some(entry) => entry,
             None => {
                 let space = self.spaces.get(id)?;
-                let stored = self.string(space.keys.record(key))?.read(&space.collection, key);
+                let stored = self.string(space.keys.record(key))?.read(&space.form, key);
                 if !matches!(stored, Stored::Absent | Stored::Creating) {
                     self.is_in_use(id, key);
                 }
@@ -213,17 +212,17 @@ impl<'b> Batch<'b> {
                 Error::busy(format!("{} {key} is just being made by another node", space.collection.name)).key(key.clone())
             );
         }
-        let before = entry.row().map(|row| unique_sets_of(space, row)).unwrap_or_default();
-        let after = now.as_ref().map(|row| unique_sets_of(space, row)).unwrap_or_default();
+        let before = entry.row().map(|row| unique_sets(space, row)).unwrap_or_default();
+        let after = now.as_ref().map(|row| unique_sets(space, row)).unwrap_or_default();
         let is_first = entry.now.is_none();
         entry.now = Some(now);
         for set in before {
             if let Some(keys) = self.taken.get_mut(&set) {
-                keys.remove(key);
+                keys.retain(|other| other != key);
             }
         }
         for set in after {
-            self.taken.entry(set).or_default().insert(key.clone());
+            self.taken.entry(set).or_default().push(key.clone());
         }
         if is_first {
             self.written.push(at);

@@ -206,7 +206,7 @@ impl Restoring<'_> {
         };
         let Some(key) = space.keys.parse_record(&space.collection, &key) else { return Ok(()) };
         let new = entry.new.clone().map_or(Raw::Absent, Raw::Text);
-        names(space, &key, &entry.old.read(&space.collection, &key), &new.read(&space.collection, &key), plan)
+        names(space, &key, &entry.old.read(&space.form, &key), &new.read(&space.form, &key), plan)
     }
 }
 
@@ -334,7 +334,7 @@ pub(crate) fn verify(cx: &Context<'_>, from: &Path, collections: &[Collection]) 
                 report.problems.push(problem(None, format!("{key} stands where records are, and is the key of none")));
             }
             Some(key) => {
-                if let Stored::Unreadable { why, .. } = Raw::Text(value).read(collection, &key) {
+                if let Stored::Unreadable { why, .. } = Raw::Text(value).read(&space.form, &key) {
                     report.problems.push(problem(Some(key), format!("unreadable: {why}")));
                 }
             }

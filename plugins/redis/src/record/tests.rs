@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use hivemind_abi::model::{Index, Kind};
 
 use super::*;
@@ -12,8 +14,12 @@ fn clients() -> Collection {
     clients
 }
 
+fn form() -> Form {
+    Form::new(&Arc::new(clients()))
+}
+
 fn read(text: &str) -> Stored {
-    Raw::Text(text.as_bytes().to_vec()).read(&clients(), &Key::Int(7))
+    Raw::Text(text.as_bytes().to_vec()).read(&form(), &Key::Int(7))
 }
 
 #[test]
@@ -22,7 +28,7 @@ fn what_is_written_is_what_python_writes() {
     let builder = Row::builder(&clients).set("client_id", 7).and_then(|b| b.set("api_key", "Küche \"1\"\u{7f}")).expect("a row");
     let text = |seen: f64| {
         let row = builder.clone().set("last_seen", seen).expect("a real").build();
-        render(&row.view(&clients).expect("a view"))
+        render(&form(), &row.view(&clients).expect("a view"))
     };
     assert_eq!(text(-1.0), "{\"api_key\": \"Küche \\\"1\\\"\u{7f}\", \"client_id\": 7, \"last_seen\": -1, \"metadata\": {}}");
     for (seen, expected) in [
@@ -45,7 +51,7 @@ fn what_is_written_is_what_python_writes() {
 fn a_record_is_readable_under_its_own_key_only() {
     assert!(matches!(read(r#"{"client_id": 7, "api_key": "k"}"#), Stored::Row(_)));
     assert_eq!(read("__hivemind_creating__"), Stored::Creating);
-    assert_eq!(Raw::Absent.read(&clients(), &Key::Int(7)), Stored::Absent);
+    assert_eq!(Raw::Absent.read(&form(), &Key::Int(7)), Stored::Absent);
     for (text, tells) in [
         (r#"{"client_id": 8, "api_key": "k"}"#, true),
         (r#"{"api_key": "k"}"#, true),
@@ -60,5 +66,5 @@ fn a_record_is_readable_under_its_own_key_only() {
         assert!(stored.has(&clients(), 1, ValueRef::Text("k")), "{text}");
         assert_eq!(stored.has(&clients(), 1, ValueRef::Text("other")), !tells, "{text}");
     }
-    assert!(matches!(Raw::OtherType.read(&clients(), &Key::Int(7)), Stored::Unreadable { values: None, .. }));
+    assert!(matches!(Raw::OtherType.read(&form(), &Key::Int(7)), Stored::Unreadable { values: None, .. }));
 }

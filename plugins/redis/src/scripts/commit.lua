@@ -15,6 +15,8 @@ local keys, args, call, pcall, type, unpack = KEYS, ARGV, redis.call, redis.pcal
 local ops = args[1]
 -- Keys of one command. No tables are made for single ones: a script is run for each write, and they would be most of its time.
 local MOST = 250
+-- Keys that one command can take with a value each: Lua hands 8,000 words over at most.
+local MOST_PAIRS = 3000
 
 -- Whether a counter, a decimal number of any length, is less than a limit.
 local function below(counter, limit)
@@ -61,10 +63,16 @@ local function run(i)
     return op, last
 end
 
+-- Many new strings are looked at by the command that writes them, all or none, which is the first write.
+local is_joined = false
+
 local i, at = 1, 3
 while i <= #keys do
     local op, last = run(i)
-    if op == '0' or op == 'N' or op == 'F' then
+    if op == 'N' and last > i and last - i < MOST_PAIRS then
+        is_joined = true
+        at = at + last - i + 1
+    elseif op == '0' or op == 'N' or op == 'F' then
         local k = present(i, last)
         if k then return {1, k} end
         if op ~= '0' then at = at + last - i + 1 end
@@ -126,16 +134,21 @@ if allowed then
     end
 end
 
+-- Keys and their values, in turns.
+local function pairs_of(i, last, at)
+    local all = {}
+    for k = i, last do
+        all[2 * (k - i) + 1] = keys[k]
+        all[2 * (k - i) + 2] = args[at + k - i]
+    end
+    return all
+end
+
 -- Strings, many in one command where the ACL allows that; a refusal did nothing.
 local function set(i, last, at)
     for from = i, last, MOST do
         local to = math.min(from + MOST - 1, last)
-        local all = from < to and {}
-        for k = from, all and to or from - 1 do
-            all[#all + 1] = keys[k]
-            all[#all + 1] = args[at + k - i]
-        end
-        if not all or pcall('MSET', unpack(all)).err then
+        if from == to or pcall('MSET', unpack(pairs_of(from, to, at + from - i))).err then
             for k = from, to do call('SET', keys[k], args[at + k - i]) end
         end
     end
@@ -145,7 +158,16 @@ i, at = 1, 3
 while i <= #keys do
     local op, last = run(i)
     local count = last - i + 1
-    if op == 'N' or op == 'S' then
+    if op == 'N' and is_joined then
+        local made = pcall('MSETNX', unpack(pairs_of(i, last, at)))
+        if made ~= 1 then
+            -- One is there, or the command is refused.
+            local k = present(i, last)
+            if k then return {1, k} end
+            set(i, last, at)
+        end
+        at = at + count
+    elseif op == 'N' or op == 'S' then
         set(i, last, at)
         at = at + count
     elseif op == 'A' or op == 'F' then

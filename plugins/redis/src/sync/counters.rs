@@ -24,7 +24,7 @@ impl Walk<'_> {
             }
             let (mut readable, mut greatest) = (0_i64, 0_i64);
             find::walk(cx, link, self.space, &keys, |key, raw| {
-                if let (Stored::Row(_), Key::Int(id)) = (raw.read(&self.space.collection, key), key) {
+                if let (Stored::Row(_), Key::Int(id)) = (raw.read(&self.space.form, key), key) {
                     readable += 1;
                     greatest = greatest.max(*id);
                 }

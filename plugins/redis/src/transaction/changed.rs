@@ -1,7 +1,5 @@
 //! What becomes of one record, and of everything that names it.
 
-use std::collections::BTreeSet;
-
 use hivemind_abi::model::{Collection, Index, Key, Result, Row, RowView, ValueRef, eval};
 
 use crate::keys::member;
@@ -34,11 +32,10 @@ impl Record<'_> {
         match &after {
             Some(view) => {
                 keys.check(collection, view)?;
-                plan.write(keys.record(self.key), Write::Set(render(view).into_bytes()));
-                let documented = before.as_ref().and_then(|before| keys.document(self.key, before));
-                if let Some((key, name, api_key)) = keys.document(self.key, view)
-                    && documented != Some((key.clone(), name, api_key))
-                {
+                plan.write(keys.record(self.key), Write::Set(render(&self.space.form, view).into_bytes()));
+                let document =
+                    keys.document_of(view).filter(|new| before.as_ref().and_then(|old| keys.document_of(old)) != Some(*new));
+                if let (Some((name, api_key)), Some(key)) = (document, keys.document_key(self.key)) {
                     plan.write(key, Write::Document(name.to_owned(), api_key.to_owned()));
                 }
             }
@@ -47,14 +44,17 @@ impl Record<'_> {
                 keys.document_key(self.key).into_iter().for_each(|key| plan.write(key, Write::Delete));
             }
         }
-        for set in new_sets.iter().filter(|set| !old_sets.contains(set)) {
-            plan.write(set.clone(), Write::Add(member(self.key)));
+        let (left, gone): (Vec<_>, Vec<_>) = old_sets.into_iter().partition(|set| new_sets.contains(set));
+        for set in new_sets.into_iter().filter(|set| !left.contains(set)) {
+            plan.write(set, Write::Add(member(self.key)));
         }
-        for set in old_sets.iter().filter(|set| !new_sets.contains(set)) {
-            plan.write(set.clone(), Write::Remove(member(self.key)));
+        for set in gone {
+            plan.write(set, Write::Remove(member(self.key)));
         }
-        let admissions: BTreeSet<Vec<u8>> = before.iter().chain(&after).filter_map(|view| keys.admission(view)).collect();
-        admissions.into_iter().for_each(|key| plan.write(key, Write::Delete));
+        let admission = |view: &Option<RowView<'_>>| view.as_ref().and_then(|view| keys.admission(view));
+        let (old, new) = (admission(&before), admission(&after));
+        let old = old.filter(|old| Some(old) != new.as_ref());
+        old.into_iter().chain(new).for_each(|key| plan.write(key, Write::Delete));
         Ok(())
     }
 }
@@ -65,13 +65,8 @@ pub(super) fn is_taken(collection: &Collection, field: usize, value: ValueRef<'_
     !value.is_nil() && !except.iter().any(|excepted| eval::same(excepted.as_ref(), value))
 }
 
-/// The sets of the values that nobody else may have.
-pub(super) fn unique_sets(space: &Space, collection: &Collection, view: &RowView<'_>) -> Vec<Vec<u8>> {
-    let taken = (0..collection.fields.len()).filter(|at| is_taken(collection, *at, view.at(*at)));
-    taken.filter_map(|at| space.keys.set(at, view.at(at))).collect()
-}
-
-pub(super) fn unique_sets_of(space: &Space, row: &Row) -> Vec<Vec<u8>> {
+/// The sets of a row's values that nobody else may have.
+pub(super) fn unique_sets(space: &Space, row: &Row) -> Vec<Vec<u8>> {
     let collection = &space.collection;
     let unique = (0..collection.fields.len()).filter(|at| matches!(collection.fields[*at].index, Index::Unique { .. }));
     let taken = unique

@@ -1,5 +1,7 @@
 //! What is in Redis after our writes, what we make of what others put there, and what is repaired.
 
+mod batches;
+#[path = "../common/mod.rs"]
 mod common;
 
 use common::Server;
