@@ -31,3 +31,37 @@ pub(crate) fn exe_folder() -> Result<PathBuf, Failure> {
     let exe = std::env::current_exe()?;
     Ok(exe.parent().ok_or("the program has no folder")?.to_owned())
 }
+
+/// While it lives, this thread and all that it starts, processes too, share one core.
+///
+/// Two processes that take turns for a few microseconds each are put on one core or on two by the system as it sees fit. On two, each turn
+/// wakes a core that has gone to sleep, and on a virtual machine that takes longer than the work. Whoever is put there by chance loses.
+pub(crate) struct OneCore {
+    #[cfg(target_os = "linux")]
+    before: rustix::thread::CpuSet,
+}
+
+impl OneCore {
+    #[cfg(target_os = "linux")]
+    pub(crate) fn begin() -> Result<Self, Failure> {
+        use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+        let before = sched_getaffinity(None)?;
+        let core = (0..CpuSet::MAX_CPU).find(|core| before.is_set(*core)).ok_or("this thread may run nowhere")?;
+        let mut one = CpuSet::new();
+        one.set(core);
+        sched_setaffinity(None, &one)?;
+        Ok(Self { before })
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn begin() -> Result<Self, Failure> {
+        Ok(Self {})
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for OneCore {
+    fn drop(&mut self) {
+        let _ = rustix::thread::sched_setaffinity(None, &self.before);
+    }
+}

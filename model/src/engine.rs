@@ -3,8 +3,6 @@
 //! An engine says how to read, write, remove and look up one record inside a transaction of its own; [`apply`] does the rest: order,
 //! uniqueness, conditions, expectations, narrow changes and the errors they give. [`Pager`] does the same for pages.
 
-use std::borrow::Cow;
-
 use crate::catalog::Catalog;
 use crate::collection::{Collection, CollectionId, Index};
 use crate::context::Context;
@@ -68,23 +66,25 @@ fn apply_one(tx: &mut impl Transaction, collection: &Collection, mutation: &Muta
     let id = mutation.collection();
     match mutation {
         Mutation::Insert { row, .. } => {
-            let key = checked(collection, row)?.key().to_key();
+            let view = checked(collection, row)?;
+            let key = view.key().to_key();
             if tx.read(id, &key)?.is_some() {
                 return Err(Error::conflict(format!("{} {key} exists already", collection.name)).key(key));
             }
-            store(tx, collection, id, &key, Cow::Borrowed(row), None)?;
+            store(tx, id, &key, row, &view, None)?;
             Ok(Outcome::Inserted(key))
         }
         Mutation::InsertNext { row, .. } => {
             let key = next_key(tx, collection, id)?;
-            let row = with_key(collection, row, &key)?;
-            store(tx, collection, id, &key, Cow::Owned(row), None)?;
+            let view = checked_keyless(collection, row)?;
+            store(tx, id, &key, &view.with_key(&key), &view, None)?;
             Ok(Outcome::Inserted(key))
         }
         Mutation::Put { row, .. } => {
-            let key = checked(collection, row)?.key().to_key();
+            let view = checked(collection, row)?;
+            let key = view.key().to_key();
             let old = tx.read(id, &key)?;
-            store(tx, collection, id, &key, Cow::Borrowed(row), old.as_ref())?;
+            store(tx, id, &key, row, &view, old.as_ref())?;
             Ok(Outcome::Put { replaced: old.is_some() })
         }
         Mutation::Update { key, changes, when, .. } => {
@@ -98,7 +98,8 @@ fn apply_one(tx: &mut impl Transaction, collection: &Collection, mutation: &Muta
             if new == old {
                 return Ok(Outcome::Updated(new));
             }
-            store(tx, collection, id, key, Cow::Owned(new), Some(&old)).map(Outcome::Updated)
+            let stored = store(tx, id, key, &new, &new.view(collection)?, Some(&old))?;
+            Ok(Outcome::Updated(stored.unwrap_or(new)))
         }
         Mutation::Delete { key, when, .. } => {
             check_key(collection, key.as_ref())?;
@@ -151,14 +152,19 @@ fn checked<'a>(collection: &'a Collection, row: &'a Row) -> Result<RowView<'a>> 
     Ok(view)
 }
 
+/// The same of one whose key the backend assigns.
+fn checked_keyless<'a>(collection: &'a Collection, row: &'a Row) -> Result<RowView<'a>> {
+    let view = RowView::keyless(collection, row.as_bytes())?;
+    view.validate()?;
+    Ok(view)
+}
+
 /// The row under the key that the backend assigned.
 ///
 /// # Errors
 /// `invalid` if the row does not fit the collection.
 pub fn with_key(collection: &Collection, row: &Row, key: &Key) -> Result<Row> {
-    let view = RowView::keyless(collection, row.as_bytes())?;
-    view.validate()?;
-    Ok(view.with_key(key))
+    Ok(checked_keyless(collection, row)?.with_key(key))
 }
 
 fn next_key(tx: &mut impl Transaction, collection: &Collection, id: CollectionId) -> Result<Key> {
@@ -189,24 +195,25 @@ pub fn check_when(collection: &Collection, row: &RowView<'_>, when: &[Condition]
     Ok(())
 }
 
-/// Stores a record, and gives it as it is stored.
+/// Stores a record, of which `view` has every value but perhaps the key. Given is what is stored, if that is something else.
 fn store(
     tx: &mut impl Transaction,
-    collection: &Collection,
     id: CollectionId,
     key: &Key,
-    row: Cow<'_, Row>,
+    row: &Row,
+    view: &RowView<'_>,
     old: Option<&Row>,
-) -> Result<Row> {
-    let view = row.view(collection)?;
-    let Some(stored) = record::stored_form(&view)? else {
-        check_unique(tx, id, key, &view, old)?;
-        tx.write(id, key, &row, old)?;
-        return Ok(row.into_owned());
+) -> Result<Option<Row>> {
+    let Some(stored) = record::stored_form(view)? else {
+        check_unique(tx, id, key, view, old)?;
+        tx.write(id, key, row, old)?;
+        return Ok(None);
     };
+    let collection = view.collection();
+    let stored = RowView::keyless(collection, stored.as_bytes())?.with_key(key);
     check_unique(tx, id, key, &stored.view(collection)?, old)?;
     tx.write(id, key, &stored, old)?;
-    Ok(stored)
+    Ok(Some(stored))
 }
 
 /// `conflict` if another record has a value that only one may have.

@@ -153,6 +153,11 @@ impl Keys {
         with_member(&self.record, key)
     }
 
+    /// The same, of its key as it stands in sets.
+    pub(crate) fn record_of(&self, member: &[u8]) -> Vec<u8> {
+        [self.record.as_bytes(), member].concat()
+    }
+
     /// The key of the record whose stored key this is: `None` if it is no key of this collection.
     pub(crate) fn parse_record(&self, collection: &Collection, stored: &[u8]) -> Option<Key> {
         parse_member(collection, stored.strip_prefix(self.record.as_bytes())?)
@@ -201,7 +206,7 @@ impl Keys {
     /// The RediSearch document of a record: its key, and what must be in its fields `name` and `api_key`.
     pub(crate) fn document<'r>(&self, key: &Key, row: &RowView<'r>) -> Option<(Vec<u8>, &'r str, &'r str)> {
         let (name, api_key) = self.document_of(row)?;
-        Some((self.document_key(key)?, name, api_key))
+        Some((self.document_key(&member(key))?, name, api_key))
     }
 
     /// What must be in the fields `name` and `api_key` of a record's document.
@@ -211,8 +216,8 @@ impl Keys {
         Some((text(document.name), text(document.api_key)))
     }
 
-    pub(crate) fn document_key(&self, key: &Key) -> Option<Vec<u8>> {
-        self.document.as_ref().map(|document| with_member(&document.prefix, key))
+    pub(crate) fn document_key(&self, member: &[u8]) -> Option<Vec<u8>> {
+        self.document.as_ref().map(|document| [document.prefix.as_bytes(), member].concat())
     }
 
     /// What the keys of documents and of admission records begin with.

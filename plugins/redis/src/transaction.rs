@@ -20,7 +20,7 @@ use crate::read::{self, Asked, Members};
 use crate::record::{Raw, Stored, corrupt};
 use crate::space::{Space, Spaces};
 
-pub(crate) use self::changed::Record;
+pub(crate) use self::changed::{Record, follow};
 use self::changed::{is_taken, unique_sets};
 
 /// Sets that are asked for in any case: with so few a trip takes no longer.

@@ -20,6 +20,7 @@ use crate::read;
 use crate::record::{Raw, Stored};
 use crate::space::Space;
 use crate::sync;
+use crate::transaction::follow;
 
 /// What one script may carry: records, and bytes of them.
 const MOST: usize = 20_000;
@@ -217,22 +218,12 @@ fn names<'r>(space: &'r Space, key: &Key, old: &'r Stored, new: &'r Stored, plan
         _ => Ok(None),
     };
     let (keys, old, new) = (&space.keys, row(old)?, row(new)?);
-    let old_sets = old.as_ref().map(|view| keys.sets_of(view)).unwrap_or_default();
-    let new_sets = new.as_ref().map(|view| keys.sets_of(view)).unwrap_or_default();
-    for set in new_sets.iter().filter(|set| !old_sets.contains(set)) {
-        plan.write(set.clone(), Write::Add(member(key)));
-    }
-    for set in old_sets.iter().filter(|set| !new_sets.contains(set)) {
-        plan.write(set.clone(), Write::Remove(member(key)));
-    }
+    let id = member(key);
+    follow(plan, keys, &id, old.as_ref(), new.as_ref());
     match new.as_ref().and_then(|view| keys.document(key, view)) {
         Some((document, name, api_key)) => plan.write(document, Write::Document(name.to_owned(), api_key.to_owned())),
-        None => keys.document_key(key).into_iter().for_each(|document| plan.write(document, Write::Delete)),
+        None => keys.document_key(&id).into_iter().for_each(|document| plan.write(document, Write::Delete)),
     }
-    let mut admissions: Vec<Vec<u8>> = old.iter().chain(&new).filter_map(|view| keys.admission(view)).collect();
-    admissions.sort_unstable();
-    admissions.dedup();
-    admissions.into_iter().for_each(|key| plan.write(key, Write::Delete));
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use hivemind_abi::model::{Collection, Index, Key, Result, Row, RowView, ValueRef, eval};
 
-use crate::keys::member;
+use crate::keys::{Keys, member};
 use crate::plan::{Plan, Write};
 use crate::record::render;
 use crate::space::Space;
@@ -25,38 +25,44 @@ impl Record<'_> {
             return Ok(());
         }
         let (keys, collection) = (&self.space.keys, &self.space.collection);
+        let id = member(self.key);
         let before = self.before.map(|row| row.view(collection)).transpose()?;
         let after = self.after.map(|row| row.view(collection)).transpose()?;
-        let sets = |view: &Option<RowView<'_>>| view.as_ref().map(|view| keys.sets_of(view)).unwrap_or_default();
-        let (old_sets, new_sets) = (sets(&before), sets(&after));
         match &after {
             Some(view) => {
                 keys.check(collection, view)?;
-                plan.write(keys.record(self.key), Write::Set(render(&self.space.form, view).into_bytes()));
+                plan.write(keys.record_of(&id), Write::Set(render(&self.space.form, view).into_bytes()));
                 let document =
                     keys.document_of(view).filter(|new| before.as_ref().and_then(|old| keys.document_of(old)) != Some(*new));
-                if let (Some((name, api_key)), Some(key)) = (document, keys.document_key(self.key)) {
+                if let (Some((name, api_key)), Some(key)) = (document, keys.document_key(&id)) {
                     plan.write(key, Write::Document(name.to_owned(), api_key.to_owned()));
                 }
             }
             None => {
-                plan.write(keys.record(self.key), Write::Delete);
-                keys.document_key(self.key).into_iter().for_each(|key| plan.write(key, Write::Delete));
+                plan.write(keys.record_of(&id), Write::Delete);
+                keys.document_key(&id).into_iter().for_each(|key| plan.write(key, Write::Delete));
             }
         }
-        let (left, gone): (Vec<_>, Vec<_>) = old_sets.into_iter().partition(|set| new_sets.contains(set));
-        for set in new_sets.into_iter().filter(|set| !left.contains(set)) {
-            plan.write(set, Write::Add(member(self.key)));
-        }
-        for set in gone {
-            plan.write(set, Write::Remove(member(self.key)));
-        }
-        let admission = |view: &Option<RowView<'_>>| view.as_ref().and_then(|view| keys.admission(view));
-        let (old, new) = (admission(&before), admission(&after));
-        let old = old.filter(|old| Some(old) != new.as_ref());
-        old.into_iter().chain(new).for_each(|key| plan.write(key, Write::Delete));
+        follow(plan, keys, &id, before.as_ref(), after.as_ref());
         Ok(())
     }
+}
+
+/// Adds what becomes of the sets that a record is named in, and of what other nodes remember of it.
+pub(crate) fn follow(plan: &mut Plan, keys: &Keys, id: &[u8], before: Option<&RowView<'_>>, after: Option<&RowView<'_>>) {
+    let sets = |view: Option<&RowView<'_>>| view.map(|view| keys.sets_of(view)).unwrap_or_default();
+    let new = sets(after);
+    let (kept, left): (Vec<_>, Vec<_>) = sets(before).into_iter().partition(|set| new.contains(set));
+    for set in new.into_iter().filter(|set| !kept.contains(set)) {
+        plan.write(set, Write::Add(id.to_vec()));
+    }
+    for set in left {
+        plan.write(set, Write::Remove(id.to_vec()));
+    }
+    let admission = |view: Option<&RowView<'_>>| view.and_then(|view| keys.admission(view));
+    let new = admission(after);
+    let old = admission(before).filter(|old| Some(old) != new.as_ref());
+    old.into_iter().chain(new).for_each(|key| plan.write(key, Write::Delete));
 }
 
 /// Whether nobody else may have this value in this field.
