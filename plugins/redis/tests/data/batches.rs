@@ -6,15 +6,6 @@ use super::*;
 const RIGHTS: [&[&str]; 3] = [&["+@all"], &["-msetnx"], &["-msetnx", "-mset"]];
 
 impl Store {
-    /// A store whose server forbids its handle something.
-    fn with_rights(rights: &[&str]) -> Self {
-        let store = Self::begin(&[]);
-        let user = [&["ACL", "SETUSER", "node", "on", ">pw", "~*", "&*", "+@all"], rights].concat();
-        store.ask::<()>(&user);
-        let handle = open(&store.server, r#", "username": "node", "password": "pw""#);
-        Self::over(store.server, handle)
-    }
-
     /// So many new clients in one call; their ids.
     fn add_many(&self, name: &str, count: usize) -> Result<Vec<i64>, Error> {
         let new = |n: usize| {

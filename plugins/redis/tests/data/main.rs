@@ -49,6 +49,14 @@ impl Store {
         Self::over(server, backend)
     }
 
+    /// A store whose handle has these rights only.
+    fn with_rights(rights: &[&str]) -> Self {
+        let store = Self::begin(&[]);
+        store.ask::<()>(&[&["ACL", "SETUSER", "node", "on", ">pw", "~*", "&*", "+@all"], rights].concat());
+        let handle = open(&store.server, r#", "username": "node", "password": "pw""#);
+        Self::over(store.server, handle)
+    }
+
     fn over(server: Server, backend: Redis) -> Self {
         let clients = clients();
         let id = backend.prepare(&cx(), std::slice::from_ref(&clients)).expect("prepared")[0];
@@ -304,10 +312,7 @@ fn a_full_memory_refuses_the_whole_write_and_lets_clients_be_revoked() {
 
 #[test]
 fn a_right_that_is_missing_stops_a_write_before_it_begins() {
-    let store = Store::begin(&[]);
-    store.ask::<()>(&["ACL", "SETUSER", "node", "on", ">pw", "~*", "&*", "+@all", "-hset"]);
-    let handle = open(&store.server, r#", "username": "node", "password": "pw""#);
-    let store = Store::over(store.server, handle);
+    let store = Store::with_rights(&["-hset"]);
     let before = store.dump();
     let error = store.add("key-1", "a").expect_err("no right");
     assert!(error.code() == Code::Denied && error.message().contains("hset"), "{error}");
@@ -318,10 +323,7 @@ fn a_right_that_is_missing_stops_a_write_before_it_begins() {
 
 #[test]
 fn without_scripts_everything_is_as_with_them() {
-    let store = Store::begin(&[]);
-    store.ask::<()>(&["ACL", "SETUSER", "node", "on", ">pw", "~*", "&*", "+@all", "-@scripting"]);
-    let handle = open(&store.server, r#", "username": "node", "password": "pw""#);
-    let store = Store::over(store.server, handle);
+    let store = Store::with_rights(&["-@scripting"]);
     std::thread::scope(|scope| {
         for thread in 0..4 {
             let store = &store;
