@@ -34,6 +34,9 @@ const COUNT_INTERVAL: Duration = Duration::from_secs(60);
 /// connected.
 const RECOUNT_INTERVAL: Duration = Duration::from_secs(2);
 
+/// How long a node that stops at once waits for connections that are held up.
+const HELD_UP: Duration = Duration::from_secs(1);
+
 /// Why a node does not start.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -221,7 +224,7 @@ impl Node {
     }
 
     /// Takes no more connections, tells all satellites that it goes, and waits for their connections to end, `grace` at most.
-    pub async fn stop(self, grace: Duration) {
+    pub async fn stop(&self, grace: Duration) {
         let shared = &self.shared;
         shared.stop.cancel();
         shared.hub.close_all(&Close::stopping());
@@ -231,6 +234,16 @@ impl Node {
         }
         shared.kill.cancel();
         shared.tasks.wait().await;
+    }
+
+    /// The same without a word to anybody. What the connections tell of their end is told when this is over; one that is held up, by its
+    /// storage maybe, is not waited for.
+    pub async fn stop_at_once(&self) {
+        let shared = &self.shared;
+        shared.stop.cancel();
+        shared.tasks.close();
+        shared.kill.cancel();
+        let _ = tokio::time::timeout(HELD_UP, shared.tasks.wait()).await;
     }
 }
 

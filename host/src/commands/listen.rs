@@ -213,9 +213,13 @@ async fn serve(args: &Args, session: &Session, read: settings::Read, cx: &Contex
     until_stopped(&mut signals, &node, &vital).await;
     systemd::stopping(read.grace);
     tracing::info!("stopping; satellites have {} s to go", read.grace.as_secs());
-    tokio::select! {
-        () = node.stop(read.grace) => {}
-        () = signals.stop() => tracing::warn!("stopped at once"),
+    let is_in_a_hurry = tokio::select! {
+        () = node.stop(read.grace) => false,
+        () = signals.stop() => true,
+    };
+    if is_in_a_hurry {
+        tracing::warn!("stopped at once");
+        node.stop_at_once().await;
     }
     drop(server);
     if let Some(recorder) = recorder {

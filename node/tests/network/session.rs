@@ -266,3 +266,17 @@ async fn a_node_that_stops_waits_no_longer_than_it_may() {
     assert_eq!(watch.count(|h| *h == Happened::Disconnected), 1);
     drop(satellite);
 }
+
+#[tokio::test]
+async fn a_node_that_stops_at_once_has_told_of_every_end_when_it_is_over() {
+    let fixture = Fixture::new().await;
+    let satellite = connected(&fixture).await;
+    let Fixture { node, watch, .. } = fixture;
+    // It neither reads nor goes, and somebody grows tired of waiting for it.
+    let stopping = tokio::time::timeout(Duration::from_millis(10), node.stop(Duration::from_secs(60)));
+    assert!(stopping.await.is_err(), "it is waited for");
+    assert_eq!(watch.count(|h| *h == Happened::Disconnected), 0);
+    node.stop_at_once().await;
+    assert_eq!(watch.count(|h| *h == Happened::Disconnected), 1);
+    drop(satellite);
+}
