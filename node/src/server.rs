@@ -137,8 +137,7 @@ impl fmt::Debug for Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        self.shared.stop.cancel();
-        self.shared.kill.cancel();
+        self.cut();
     }
 }
 
@@ -239,11 +238,15 @@ impl Node {
     /// The same without a word to anybody. What the connections tell of their end is told when this is over; one that is held up, by its
     /// storage maybe, is not waited for.
     pub async fn stop_at_once(&self) {
-        let shared = &self.shared;
-        shared.stop.cancel();
-        shared.tasks.close();
-        shared.kill.cancel();
-        let _ = tokio::time::timeout(HELD_UP, shared.tasks.wait()).await;
+        self.cut();
+        self.shared.tasks.close();
+        let _ = tokio::time::timeout(HELD_UP, self.shared.tasks.wait()).await;
+    }
+
+    /// Takes no more connections, and ends those that there are.
+    fn cut(&self) {
+        self.shared.stop.cancel();
+        self.shared.kill.cancel();
     }
 }
 

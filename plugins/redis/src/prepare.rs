@@ -116,11 +116,13 @@ impl Preparing<'_> {
     }
 
     fn plan_rewrite(&self, plan: &mut Plan, space: &Space, key: &Key, raw: &Raw) -> Result<bool> {
-        let (Stored::Row(row), Raw::Text(text)) = (raw.read(&space.form, key), raw) else {
-            if let Stored::Unreadable { why, .. } = raw.read(&space.form, key) {
+        let (row, text) = match (raw.read(&space.form, key), raw) {
+            (Stored::Row(row), Raw::Text(text)) => (row, text),
+            (Stored::Unreadable { why, .. }, _) => {
                 self.host.warn(&format!("{} {key} cannot be read and is left as it is: {why}", space.collection.name));
+                return Ok(false);
             }
-            return Ok(false);
+            _ => return Ok(false),
         };
         let view = row.view(&space.collection)?;
         let is_present = is_same(text, &render(&space.form, &view));

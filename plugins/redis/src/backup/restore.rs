@@ -220,9 +220,9 @@ fn names<'r>(space: &'r Space, key: &Key, old: &'r Stored, new: &'r Stored, plan
     let (keys, old, new) = (&space.keys, row(old)?, row(new)?);
     let id = member(key);
     follow(plan, keys, &id, old.as_ref(), new.as_ref());
-    match new.as_ref().and_then(|view| keys.document(key, view)) {
-        Some((document, name, api_key)) => plan.write(document, Write::Document(name.to_owned(), api_key.to_owned())),
-        None => keys.document_key(&id).into_iter().for_each(|document| plan.write(document, Write::Delete)),
+    if let Some(document) = keys.document_key(&id) {
+        let texts = new.as_ref().and_then(|view| keys.document_of(view));
+        plan.write(document, texts.map_or(Write::Delete, |(name, api_key)| Write::Document(name.to_owned(), api_key.to_owned())));
     }
     Ok(())
 }
